@@ -1,0 +1,2 @@
+//! `sublet`.
+fn main() {}

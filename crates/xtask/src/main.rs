@@ -1,0 +1,2 @@
+//! Sublet.
+fn main() {}

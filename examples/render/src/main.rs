@@ -1,0 +1,2 @@
+//! The guest of the demo.
+fn main() {}
