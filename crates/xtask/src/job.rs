@@ -1,0 +1,182 @@
+//! The jobs, each as its list of steps.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    packages::{self, Need},
+    step::step,
+    tally, ui,
+    workshop::{Workshop, run},
+};
+
+pub const USAGE: &str = "\
+usage: cargo xtask JOB
+
+  demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
+  test              every test: the user interface's, then the workspace's
+  check             formatting, lints, licences, the user interface's types
+  desktop           build and open the desktop app
+  setup [demo|test] install the system packages for the demo (default) or for the tests too";
+
+/// Where `sublet demo` and the tests find the guest program that they put into an image.
+const GUEST_VARIABLE: &str = "SUBLET_DEMO_GUEST";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    Demo { json: bool },
+    Test,
+    Check,
+    Desktop,
+    Setup(Need),
+    Help,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Misuse {
+    NoJob,
+    Unknown(String),
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misuse::NoJob => f.write_str("which job?"),
+            Misuse::Unknown(given) => write!(f, "there is no job `{given}`"),
+        }
+    }
+}
+
+pub fn named(given: &[String]) -> Result<Job, Misuse> {
+    let words: Vec<&str> = given.iter().map(String::as_str).collect();
+    match words[..] {
+        ["demo"] => Ok(Job::Demo { json: false }),
+        ["demo", "--json"] => Ok(Job::Demo { json: true }),
+        ["test"] => Ok(Job::Test),
+        ["check"] => Ok(Job::Check),
+        ["desktop"] => Ok(Job::Desktop),
+        ["setup"] | ["setup", "demo"] => Ok(Job::Setup(Need::Demo)),
+        ["setup", "test"] => Ok(Job::Setup(Need::Test)),
+        ["help" | "--help" | "-h"] => Ok(Job::Help),
+        [] => Err(Misuse::NoJob),
+        _ => Err(Misuse::Unknown(words.join(" "))),
+    }
+}
+
+impl Job {
+    /// Does it, and says with which code to leave.
+    pub fn run(self, shop: &Workshop) -> Result<ExitCode> {
+        match self {
+            Job::Demo { json } => demo(shop, json),
+            Job::Test => test(shop),
+            Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
+            Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
+            Job::Setup(need) => packages::install(need).map(|()| ExitCode::SUCCESS),
+            Job::Help => {
+                println!("{USAGE}");
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn demo(shop: &Workshop, json: bool) -> Result<ExitCode> {
+    packages::install(Need::Demo)?;
+    let guest = guest(shop)?;
+    step("build sublet", || run(shop.cargo(["build", "--release", "--package", "sublet-cli"])))?;
+
+    let mut sublet = Command::new(shop.built("release", "sublet"));
+    sublet.arg("demo").args(json.then_some("--json")).env(GUEST_VARIABLE, guest);
+    let status = sublet.status().with_context(|| format!("start {sublet:?}"))?;
+    // Killed by a signal, it has no code of its own.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+fn test(shop: &Workshop) -> Result<ExitCode> {
+    packages::install(Need::Test)?;
+    ui::install(shop)?;
+    step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
+    step("check the user interface", || run(ui::npm(shop, &["run", "check"])))?;
+    step("test the user interface", || run(ui::npm(shop, &["test"])))?;
+    let guest = guest(shop)?;
+    let tests = step("test the workspace", || {
+        // Always the whole workspace: another selection of packages unifies features differently and builds all again.
+        let mut cargo = shop.cargo(["test", "--workspace", "--no-fail-fast"]);
+        cargo.env(GUEST_VARIABLE, &guest).stdout(Stdio::piped());
+        tally::watch(cargo)
+    })?;
+    println!("\n{tests}");
+    Ok(if tests.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(shop: &Workshop) -> Result<()> {
+    packages::install(Need::Test)?;
+    step("formatting", || run(shop.cargo(["fmt", "--all", "--check"])))?;
+    ui::install(shop)?;
+    step("the user interface's style", || run(ui::npm(shop, &["run", "lint"])))?;
+    step("the user interface's types", || run(ui::npm(shop, &["run", "check"])))?;
+    step("lints", || run(shop.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))?;
+    if shop.has_cargo_deny() {
+        step("licences and bans", || {
+            run(shop.cargo(["deny", "--workspace", "check", "bans", "licenses", "sources"]))
+        })
+    } else {
+        eprintln!("licences and bans not checked: `cargo install cargo-deny` for that");
+        Ok(())
+    }
+}
+
+fn desktop(shop: &Workshop) -> Result<()> {
+    packages::install(Need::Test)?;
+    ui::install(shop)?;
+    step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
+    step("desktop app", || run(shop.cargo(["run", "--package", "sublet-desktop"])))
+}
+
+/// Builds the demo's guest and says where it is. Linked statically: its image holds nothing else.
+fn guest(shop: &Workshop) -> Result<PathBuf> {
+    step("build the guest", || {
+        let build = ["rustc", "--release", "--package", "sublet-render", "--bin", "sublet-render"];
+        let mut cargo = shop.cargo(build);
+        cargo.args(["--", "-C", "target-feature=+crt-static"]);
+        run(cargo)
+    })?;
+    Ok(shop.built("release", "sublet-render"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Result<Job, Misuse> {
+        named(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn jobs_are_known_by_name() {
+        assert_eq!(said("demo --json"), Ok(Job::Demo { json: true }));
+        assert_eq!(said("setup"), Ok(Job::Setup(Need::Demo)));
+        assert_eq!(said("setup test"), Ok(Job::Setup(Need::Test)));
+    }
+
+    #[test]
+    fn every_job_that_is_listed_exists() {
+        let listed = USAGE.lines().skip(2).filter_map(|line| line.split_whitespace().next());
+        for name in listed {
+            assert!(said(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_misuse() {
+        assert_eq!(said(""), Err(Misuse::NoJob));
+        assert_eq!(said("tset"), Err(Misuse::Unknown("tset".to_owned())));
+        assert_eq!(said("test --fast"), Err(Misuse::Unknown("test --fast".to_owned())));
+    }
+}
