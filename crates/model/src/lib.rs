@@ -1,1 +1,46 @@
-//! Sublet.
+//! The nouns of Sublet: ids, amounts, resources, every signed document, the messages between peers, the record.
+//!
+//! Everything here is data with its own rules and nothing else: no clock, no chance, no disk, no network. The
+//! crates above meet in this language.
+//!
+//! - [`envelope`]: how bytes become a [`Signed`] document, and the only way there: [`Unverified::verify`].
+//! - [`document`]: what is signed: profile, offer, ask, quote, lease, tick, renewal, end, rating.
+//! - [`message`]: what peers say to each other, and the heads of the streams that they open.
+//! - [`record`]: what a node writes down before it acts.
+
+pub mod amount;
+pub mod document;
+pub mod envelope;
+pub mod id;
+pub mod message;
+pub mod phase;
+pub mod record;
+pub mod resources;
+pub mod time;
+
+pub use amount::{Amount, Arithmetic, Currency, Rate};
+pub use document::{
+    Aspect, AskTerms, Ask, Audience, DeviceCertificate, End, EndReason, ImageDigest, Lease, Mode, Offer, Party, Person,
+    Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox, Share, Side, Speed, Terms, Tick, Usage, Workload,
+};
+pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
+pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};
+pub use phase::{FreezeReason, Phase};
+pub use resources::Resources;
+pub use time::{Span, Timestamp};
+
+/// The canonical bytes of a value: DAG-CBOR (<https://ipld.io/specs/codecs/dag-cbor/spec/>), one form for one value.
+///
+/// # Panics
+/// Never for the types of this crate: their maps have text keys and their numbers are integers.
+pub fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    serde_ipld_dagcbor::to_vec(value).expect("our own types have a canonical form")
+}
+
+/// Reads canonical bytes; refuses every other form of the same value, and bytes left over.
+///
+/// # Errors
+/// [`Invalid::Malformed`] names what did not fit.
+pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Invalid> {
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| Invalid::Malformed(error.to_string()))
+}

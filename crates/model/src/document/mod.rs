@@ -1,0 +1,30 @@
+//! The documents that people sign with each other. Each says who may sign it, when it acts, and what it may contain.
+
+mod deal;
+mod offer;
+mod person;
+mod rating;
+mod work;
+
+pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
+pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
+pub use person::{DeviceCertificate, Party, Person, Profile};
+pub use rating::{Aspect, Rating};
+pub use work::{End, EndReason, Receipt, Side, Tick, Usage};
+
+use crate::envelope::Invalid;
+use crate::id::DeviceId;
+
+/// Refuses a value outside its range.
+fn require(holds: bool, field: &'static str, why: &'static str) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid::Content { field, why }) }
+}
+
+fn signed_by(signer: DeviceId, expected: DeviceId) -> Result<(), Invalid> {
+    if signer == expected { Ok(()) } else { Err(Invalid::Signer { expected, found: signer }) }
+}
+
+/// Text that people wrote and others will see: bounded, and without control characters that could draw over a terminal.
+fn is_plain(text: &str, max_bytes: usize) -> bool {
+    text.len() <= max_bytes && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,158 @@
+//! What peers say to each other: requests with one answer each, and the heads of streams.
+//!
+//! A message is canonical bytes (DAG-CBOR) of at most [`MAX_MESSAGE`]; what needs trust inside it is an envelope of
+//! its own. Each request may come twice: the second has the effect and the answer of the first.
+
+use crate::document::{Ask, End, ImageDigest, Lease, Quote, Rating, Renewal, Tick};
+use crate::envelope::{Invalid, Unverified};
+use crate::id::Id;
+use crate::phase::Phase;
+use crate::time::Timestamp;
+use crate::{from_bytes, to_bytes};
+use serde::{Deserialize, Serialize};
+
+/// The largest request or response, in bytes.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+
+/// The largest head of a stream, in bytes.
+pub const MAX_HEAD: usize = 1024;
+
+/// What one peer asks of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Tenant to host: for how much?
+    Ask(Unverified<Ask>),
+    /// Tenant to host: agreed, here is my signature.
+    Lease(Unverified<Lease>),
+    /// Host to tenant: the running total, to be signed.
+    Tick(Unverified<Tick>),
+    /// Tenant to host: more time, please.
+    Renew(Unverified<Renewal>),
+    /// Either: it is over, and why.
+    End(Unverified<End>),
+    /// Either: my judgement of you.
+    Rate(Unverified<Rating>),
+    /// Host to tenant: where the lease stands now.
+    Standing(Standing),
+    /// Tenant to host: where does the lease stand?
+    Where {
+        /// Which lease.
+        lease: Id<Lease>,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Ask`].
+    Quote(Unverified<Quote>),
+    /// To [`Request::Lease`]: the host's signature of the same words.
+    Lease(Unverified<Lease>),
+    /// To [`Request::Tick`]: the tenant's signature of the same words.
+    Tick(Unverified<Tick>),
+    /// To [`Request::Renew`]: the host's signature of the same words.
+    Renewal(Unverified<Renewal>),
+    /// To [`Request::Where`].
+    Standing(Standing),
+    /// To what needs no answer but that it arrived.
+    Done,
+    /// To whatever could not be granted.
+    Denied(Denial),
+}
+
+/// Where a lease stands, as its host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Which lease.
+    pub lease: Id<Lease>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When the guest started to run.
+    pub started: Option<Timestamp>,
+    /// Bytes of the image that are there, and bytes in all, while it is fetched.
+    pub fetched: Option<(u64, u64)>,
+    /// What went wrong, in words, where it did: at most 500 bytes.
+    pub detail: String,
+}
+
+/// A refusal as it travels: a code for programs, a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// Such as `no_capacity`. At most 64 bytes.
+    pub code: String,
+    /// What was asked, what there is, what to do. At most 500 bytes.
+    pub sentence: String,
+}
+
+/// The first bytes on a stream: its length as a big-endian u16, then this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamHead {
+    /// Tenant to host: a connection to a port of the guest. Bytes follow both ways.
+    Port {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Which port inside the guest.
+        port: u16,
+    },
+    /// Tenant to host: the guest's output from an offset on.
+    Logs {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Bytes to leave out.
+        from: u64,
+        /// Whether to go on as output comes.
+        follow: bool,
+    },
+    /// Host to tenant: a part of the lease's image. The answer is its length as a big-endian u64, then its bytes.
+    Blob {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Which manifest, configuration or layer.
+        digest: ImageDigest,
+        /// Bytes that are already here.
+        from: u64,
+    },
+}
+
+/// The first byte that a stream's opener gets back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StreamAnswer {
+    /// Go on.
+    Open = 0,
+    /// No such lease between us, or it is not in a phase for this.
+    NotYours = 1,
+    /// Nobody listens on that port.
+    Closed = 2,
+    /// There is no such part.
+    Missing = 3,
+    /// Too many streams at once.
+    Busy = 4,
+}
+
+impl StreamAnswer {
+    /// Reads an answer; none when the byte means nothing.
+    pub fn of(byte: u8) -> Option<StreamAnswer> {
+        use StreamAnswer::{Busy, Closed, Missing, NotYours, Open};
+        [Open, NotYours, Closed, Missing, Busy].into_iter().find(|answer| *answer as u8 == byte)
+    }
+}
+
+/// Reads a message from outside.
+///
+/// # Errors
+/// When it is too large or not in canonical form.
+pub fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Invalid> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Invalid::TooLarge { domain: "message", limit: MAX_MESSAGE, found: bytes.len() });
+    }
+    from_bytes(bytes)
+}
+
+/// The bytes of a message.
+pub fn write<T: Serialize>(message: &T) -> Vec<u8> {
+    to_bytes(message)
+}

@@ -1,0 +1,257 @@
+//! What a node writes down before it acts. The record is never edited; state is what it adds up to.
+//!
+//! It holds what this node did and agreed to. What others merely say (profiles, offers) is kept as signed objects
+//! beside it: that can be had again from any peer.
+
+use crate::amount::{Amount, Arithmetic, Currency};
+use crate::document::{Ask, End, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side, Speed, Tick};
+use crate::envelope::{Cosigned, Signed};
+use crate::id::{Id, ObjectId, PeerKey, PersonId};
+use crate::phase::Phase;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A record with its place and time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// One, two, three.
+    pub seq: u64,
+    /// When it was written, by this node's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub record: Record,
+}
+
+/// One thing that happened, or was decided, here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// This machine was measured.
+    Measured {
+        /// Its speed.
+        speed: Speed,
+    },
+    /// The owner decided what to lend; none: nothing.
+    Shared {
+        /// What.
+        share: Option<Share>,
+    },
+    /// This node published an offer.
+    Offered {
+        /// Which.
+        offer: Signed<Offer>,
+    },
+    /// This node published its profile.
+    Profiled {
+        /// Which.
+        profile: Signed<Profile>,
+    },
+    /// As host: a quote was given and its capacity held.
+    Quoted {
+        /// What was asked.
+        ask: Signed<Ask>,
+        /// What was answered.
+        quote: Signed<Quote>,
+        /// Who asked.
+        tenant: Party,
+        /// From where.
+        peer: PeerKey,
+    },
+    /// As host: a quote expired unused.
+    Lapsed {
+        /// Which.
+        quote: Id<Quote>,
+    },
+    /// As tenant: an ask was made of a host.
+    Asked {
+        /// What.
+        ask: Signed<Ask>,
+        /// Of which offer.
+        offer: Signed<Offer>,
+    },
+    /// As tenant: an ask led to nothing.
+    Refused {
+        /// Which ask.
+        ask: Id<Ask>,
+        /// The refusal's code.
+        code: String,
+        /// And sentence.
+        sentence: String,
+    },
+    /// As tenant: a quote was accepted and signed; the host has not signed yet.
+    Accepted {
+        /// The quote.
+        quote: Signed<Quote>,
+        /// What was signed.
+        lease: Signed<Lease>,
+        /// Where the host is.
+        peer: PeerKey,
+    },
+    /// Both have signed.
+    Agreed {
+        /// What.
+        lease: Cosigned<Lease>,
+        /// Which of the two this node is.
+        side: Side,
+        /// Where the other is.
+        peer: PeerKey,
+    },
+    /// A lease moved on.
+    Moved {
+        /// Which.
+        lease: Id<Lease>,
+        /// Where to.
+        phase: Phase,
+        /// What went wrong, in words, where it did.
+        detail: String,
+    },
+    /// The host signed, or the tenant received, a running total.
+    Ticked {
+        /// Which.
+        tick: Signed<Tick>,
+    },
+    /// A running total was signed by both.
+    Receipted {
+        /// Which.
+        receipt: Receipt,
+    },
+    /// As tenant: more time was asked for.
+    RenewalAsked {
+        /// What was signed.
+        renewal: Signed<Renewal>,
+    },
+    /// More time was agreed.
+    Renewed {
+        /// By which words.
+        renewal: Cosigned<Renewal>,
+    },
+    /// A party said that it is over.
+    Ended {
+        /// Its word.
+        end: Signed<End>,
+    },
+    /// A party to a lease judged the other.
+    Rated {
+        /// How.
+        rating: Signed<Rating>,
+        /// Who is judged.
+        of: PersonId,
+        /// By whom.
+        by: PersonId,
+    },
+    /// An amount was booked.
+    Posted {
+        /// Where.
+        posting: Posting,
+    },
+    /// Two different statements that a signer may make only once: a proof of cheating, kept.
+    Equivocated {
+        /// Who.
+        person: PersonId,
+        /// The first statement's envelope.
+        #[serde(with = "serde_bytes")]
+        one: Vec<u8>,
+        /// The second's.
+        #[serde(with = "serde_bytes")]
+        other: Vec<u8>,
+    },
+}
+
+/// An account of this node's book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// What a person owes us, and, below nought, what we owe them.
+    Person(PersonId),
+    /// What lending has earned; below nought, as income is in double entry.
+    Income,
+    /// What renting has cost.
+    Expense,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Account::Person(person) => write!(f, "person {}", person.short()),
+            Account::Income => f.write_str("income"),
+            Account::Expense => f.write_str("expense"),
+        }
+    }
+}
+
+/// Amounts booked together. They sum to nought in each currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Posting {
+    /// The receipt or settlement that justifies it.
+    cites: ObjectId,
+    /// What goes where.
+    entries: Vec<(Account, Amount)>,
+}
+
+/// Why amounts cannot be booked together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unbalanced {
+    /// They do not sum to nought.
+    #[error("the entries leave {0} over")]
+    Rest(Amount),
+    /// They cannot be summed.
+    #[error(transparent)]
+    Arithmetic(#[from] Arithmetic),
+}
+
+impl Posting {
+    /// Books entries that balance.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn new(cites: ObjectId, entries: Vec<(Account, Amount)>) -> Result<Posting, Unbalanced> {
+        let mut sums: BTreeMap<Currency, Amount> = BTreeMap::new();
+        for (_, amount) in &entries {
+            let sum = sums.entry(amount.currency).or_insert(Amount::zero(amount.currency));
+            *sum = sum.plus(*amount)?;
+        }
+        match sums.into_values().find(|sum| sum.micros != 0) {
+            Some(rest) => Err(Unbalanced::Rest(rest)),
+            None => Ok(Posting { cites, entries }),
+        }
+    }
+
+    /// The receipt or settlement that justifies it.
+    pub fn cites(&self) -> ObjectId {
+        self.cites
+    }
+
+    /// What goes where.
+    pub fn entries(&self) -> &[(Account, Amount)] {
+        &self.entries
+    }
+}
+
+impl<'de> Deserialize<'de> for Posting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            cites: ObjectId,
+            entries: Vec<(Account, Amount)>,
+        }
+        let Raw { cites, entries } = Raw::deserialize(deserializer)?;
+        Posting::new(cites, entries).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_balance_is_not_booked() {
+        let euro = |micros| Amount::new(micros, Currency::Iso(*b"EUR"));
+        let booked = |entries| Posting::new(ObjectId([0; 32]), entries);
+        assert!(booked(vec![(Account::Expense, euro(5)), (Account::Person(PersonId([1; 32])), euro(-5))]).is_ok());
+        assert_eq!(booked(vec![(Account::Expense, euro(5)), (Account::Income, euro(-4))]), Err(Unbalanced::Rest(euro(1))));
+        let credits = Amount::new(-5, Currency::Credit);
+        assert!(matches!(booked(vec![(Account::Expense, euro(5)), (Account::Income, credits)]), Err(Unbalanced::Rest(_))));
+    }
+}
