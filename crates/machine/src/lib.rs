@@ -1,1 +1,3 @@
-//! Sublet.
+//! The only hands on this computer: images, guests, what the machine has and what it can do.
+
+pub mod image;

@@ -1,0 +1,323 @@
+//! OCI images on this machine: where they come from, where they are kept, and how they become directories.
+//!
+//! ```text
+//!   registry --pull--\                                  /--parts, open_blob--> a neighbour
+//!   archive --import--\                                /
+//!   folder ----build----> blobs by sha256 + index.json ---prepare--> one directory per layer --> guests
+//!   neighbour -receive-/                               (unpacked once, shared, read-only)
+//! ```
+//!
+//! The store is an OCI image layout. Nothing in it is believed: each blob is hashed as it comes, each document is
+//! checked, each layer is unpacked by [`unpack`](self) and compared with its diffID. Nothing in it is half: all is
+//! written beside and renamed.
+
+mod build;
+mod catalog;
+mod content;
+mod digest;
+mod document;
+mod error;
+mod layers;
+mod rootfs;
+mod unpack;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub use build::BuildSpec;
+pub use catalog::Image;
+pub use content::BlobWriter;
+pub use digest::{Digest, NotADigest};
+pub use document::{Part, PartKind, Platform, RunConfig};
+pub use error::{ImageError, Trick};
+pub use rootfs::User;
+
+use catalog::{Catalog, Entry};
+use content::Content;
+use rootfs::Rootfs;
+
+/// The images of one node. Clones share one store.
+#[derive(Debug, Clone)]
+pub struct Images {
+    content: Arc<Content>,
+    catalog: Arc<Catalog>,
+}
+
+/// How far a transfer or the unpacking has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes done, as they travel (compressed).
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// What is being done with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Its parts come from elsewhere.
+    Fetching,
+    /// Its layers become directories.
+    Unpacking,
+}
+
+/// Somebody who wants to know how far it has come.
+pub type Watch<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// Who asks a registry.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Anybody.
+    #[default]
+    Anonymous,
+    /// A user with a password or an access token.
+    Basic {
+        /// Name.
+        user: String,
+        /// Password or token.
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Auth::Anonymous => write!(f, "Anonymous"),
+            Auth::Basic { user, .. } => write!(f, "Basic({user}, ..)"), // no password in any log
+        }
+    }
+}
+
+/// What there is to know about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Name, size, platform.
+    pub image: Image,
+    /// Its blobs, the manifest first.
+    pub parts: Vec<Part>,
+    /// How it wants to be run.
+    pub config: RunConfig,
+    /// What its maker noted.
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+/// An image that a guest can be started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Read-only directories, lowest first, for an overlay mounted with `userxattr`. Absolute. They belong to the
+    /// node's user, lie below a directory that only that user may enter, and stay until the image is removed.
+    pub layers: Vec<PathBuf>,
+    /// How it wants to be run.
+    pub config: RunConfig,
+    /// Whom `config.user` means.
+    pub user: User,
+}
+
+/// How many layers are unpacked at a time: one is bound by a core, four by the disk.
+const UNPACKED_AT_ONCE: usize = 4;
+
+/// How often somebody who watches hears of it.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+impl Images {
+    /// Opens the store at `root`, making it where it is missing. Clears what a crash left there; a node opens its
+    /// store once.
+    ///
+    /// # Errors
+    /// `Io` when the directory cannot be used, `Malformed` when its index cannot be read.
+    pub fn open(root: PathBuf) -> Result<Images, ImageError> {
+        let content = Content::open(root)?;
+        let catalog = Catalog::open(&content)?;
+        Ok(Images { content: Arc::new(content), catalog: Arc::new(catalog) })
+    }
+
+    /// Makes an image of a folder.
+    ///
+    /// # Errors
+    /// `Incomplete` when the base is not here, `Unsupported` for sockets or devices in the folder, `Full`, `Io`.
+    pub async fn build(&self, spec: BuildSpec) -> Result<Image, ImageError> {
+        let base = match &spec.base {
+            Some(digest) => Some((self.entry(digest)?, self.prepare(digest, &|_| {}, &CancellationToken::new()).await?)),
+            None => None,
+        };
+        let images = self.clone();
+        blocking(move || {
+            let base = match &base {
+                Some((entry, prepared)) => Some((entry, Rootfs::open(&prepared.layers)?)),
+                None => None,
+            };
+            let digest = build::build(&images.content, &spec, base)?;
+            images.catalog.add(&images.content, &digest, spec.name.as_deref())
+        })
+        .await
+    }
+
+    /// All images, as they came.
+    pub fn list(&self) -> Vec<Image> {
+        self.catalog.list()
+    }
+
+    /// What there is to know about an image.
+    ///
+    /// # Errors
+    /// `Incomplete` when it is not here.
+    pub fn inspect(&self, manifest: &Digest) -> Result<Inspection, ImageError> {
+        let entry = self.entry(manifest)?;
+        let parts = entry.parts();
+        Ok(Inspection { image: entry.image, parts, config: entry.config.run, labels: entry.config.labels })
+    }
+
+    /// The image of this name (`debian` is `debian:latest`), digest, or first digits of one.
+    ///
+    /// # Errors
+    /// `Ambiguous` when the digits fit several.
+    pub fn resolve(&self, name_or_digest: &str) -> Result<Option<Image>, ImageError> {
+        self.catalog.resolve(name_or_digest)
+    }
+
+    /// Removes an image with all that no other image needs. No guest of it may be running: its files would go.
+    /// Says whether it was here.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove(&self, manifest: &Digest) -> Result<bool, ImageError> {
+        Ok(self.catalog.remove(&self.content, manifest)?.is_some())
+    }
+
+    /// What a neighbour must fetch to have this image, the manifest first.
+    ///
+    /// # Errors
+    /// `Incomplete` when it is not here.
+    pub fn parts(&self, manifest: &Digest) -> Result<Vec<Part>, ImageError> {
+        Ok(self.entry(manifest)?.parts())
+    }
+
+    /// What else belongs to the image whose manifest has been received: so that a neighbour who knows only the
+    /// digest asks for the manifest, then for these, then adopts.
+    ///
+    /// # Errors
+    /// `Incomplete` when the manifest is not here; `Malformed`, `Unsupported`, `TooLarge` when it is not to be used.
+    pub fn parts_named_by(&self, manifest: &Digest) -> Result<Vec<Part>, ImageError> {
+        if !self.has(manifest) {
+            return Err(ImageError::Incomplete { image: *manifest, missing: vec![*manifest] });
+        }
+        let bytes = self.content.read(manifest, "the image's manifest")?;
+        Ok(document::Manifest::parse(&bytes)?.blobs().copied().collect())
+    }
+
+    /// Whether this blob is here, whole.
+    pub fn has(&self, blob: &Digest) -> bool {
+        self.content.has(blob)
+    }
+
+    /// A blob to send to a neighbour, and its size in bytes.
+    ///
+    /// # Errors
+    /// `Io` when it is not here.
+    pub fn open_blob(&self, blob: &Digest) -> Result<(File, u64), ImageError> {
+        self.content.open_blob(blob)
+    }
+
+    /// Begins or resumes the receipt of a blob of `size` bytes; `None` when it is here already. Reads what is here of
+    /// it, so that a large part takes a second: call it where that may block.
+    ///
+    /// # Errors
+    /// `Busy` when somebody else receives it now, `TooLarge`, `Full`, `Io`.
+    pub fn receive(&self, blob: &Digest, size: u64) -> Result<Option<BlobWriter>, ImageError> {
+        self.content.receive(blob, size)
+    }
+
+    /// Takes an image whose parts have all been received into the list.
+    ///
+    /// # Errors
+    /// `Incomplete` with what is missing; `Malformed`, `Unsupported`, `TooLarge`, `SizeMismatch` or `NoPlatform` when it
+    /// is not an image for this machine.
+    pub async fn adopt(&self, manifest: &Digest, name: Option<&str>) -> Result<Image, ImageError> {
+        let (images, digest, name) = (self.clone(), *manifest, name.map(str::to_owned));
+        blocking(move || images.catalog.add(&images.content, &digest, name.as_deref())).await
+    }
+
+    /// Makes sure that all layers lie unpacked, and says where, and how the image wants to be run.
+    ///
+    /// # Errors
+    /// `Incomplete` when the image is not here; `Hostile`, `TooLarge`, `DigestMismatch` or `Malformed` for layers that are
+    /// not to be used; `UnknownUser`, `Full`, `Cancelled`, `Io`.
+    pub async fn prepare(
+        &self,
+        manifest: &Digest,
+        watch: Watch<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Prepared, ImageError> {
+        let entry = self.entry(manifest)?;
+        // Unpacking runs on threads of its own: who drops this future stops them too.
+        let cancel = cancel.child_token();
+        let _stop = cancel.clone().drop_guard();
+        let missing = entry.manifest.layers.iter().zip(&entry.config.diff_ids);
+        let missing: Vec<(Part, Digest)> = missing
+            .map(|(layer, diff_id)| (*layer, *diff_id))
+            .filter(|(_, diff_id)| !self.content.layer(diff_id).is_dir())
+            .collect();
+        let total = missing.iter().map(|(layer, _)| layer.size).sum();
+        let read = Arc::new(AtomicU64::new(0));
+        let unpacking = futures::stream::iter(missing)
+            .map(|(layer, diff_id)| {
+                layers::provide(self.content.clone(), layer.digest, diff_id, read.clone(), cancel.clone())
+            })
+            .buffer_unordered(UNPACKED_AT_ONCE);
+        let report = || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed).min(total), total });
+        let mut unpacking = std::pin::pin!(unpacking);
+        let mut ticks = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                layer = unpacking.next() => match layer {
+                    Some(layer) => drop(layer?),
+                    None => break,
+                },
+                _ = ticks.tick(), if total > 0 => report(),
+            }
+        }
+        if total > 0 {
+            watch(Progress { stage: Stage::Unpacking, done: total, total });
+        }
+        self.prepared(entry)
+    }
+
+    fn prepared(&self, entry: Entry) -> Result<Prepared, ImageError> {
+        let layers: Vec<PathBuf> = entry.config.diff_ids.iter().map(|diff_id| self.content.layer(diff_id)).collect();
+        let user = Rootfs::open(&layers)?.user(&entry.config.run.user)?;
+        Ok(Prepared { layers, config: entry.config.run, user })
+    }
+
+    fn entry(&self, manifest: &Digest) -> Result<Entry, ImageError> {
+        let missing = || ImageError::Incomplete { image: *manifest, missing: vec![*manifest] };
+        self.catalog.get(manifest).ok_or_else(missing)
+    }
+
+    /// Where the store is.
+    pub fn root(&self) -> &Path {
+        &self.content.root
+    }
+}
+
+/// Work that waits for the disk, off the threads that wait for the network.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ImageError::Cancelled), // the runtime is shutting down
+        },
+    }
+}
