@@ -25,6 +25,7 @@ pub use document::{
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};
+pub use message::{Denial, Request, Response};
 pub use phase::{FreezeReason, Phase};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};

@@ -136,6 +136,8 @@ pub struct Offer {
     pub issued: Timestamp,
     /// When it ends.
     pub expires: Timestamp,
+    /// Whether it stands; no: the owner has taken back what the slot held before.
+    pub open: bool,
     /// What the owner lends, at which price, by which rules.
     pub share: Share,
     /// How fast the machine is.

@@ -1,0 +1,108 @@
+//! What should be going on outside, as it follows from state.
+
+use model::message::Request;
+use model::{Id, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Span, Tick, Workload};
+
+/// One thing to do. Doing it twice is doing it once: see [`Effect::key`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Say something to a peer and bring back the answer.
+    Send {
+        /// To whom.
+        to: PeerKey,
+        /// What it is about; comes back with the answer.
+        topic: Topic,
+        /// What.
+        request: Request,
+    },
+    /// Have the image of a lease here.
+    Fetch {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// What runs.
+        workload: Workload,
+        /// Who has the image.
+        tenant: PeerKey,
+    },
+    /// Have the guest of a lease running.
+    Start {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// What runs.
+        workload: Workload,
+        /// With how much.
+        resources: Resources,
+        /// How long the guest goes on when this node does not.
+        grace: Span,
+    },
+    /// Have it standing still.
+    Freeze(Id<Lease>, u64),
+    /// Have it moving again.
+    Thaw(Id<Lease>, u64),
+    /// Have it stopped.
+    Stop(Id<Lease>),
+    /// Have nothing left of it.
+    Remove(Id<Lease>),
+    /// Tell what it has used, for the tick of this number.
+    Meter(Id<Lease>, u32),
+    /// Let all peers have a signed object of ours.
+    Share(ObjectId, Vec<u8>),
+}
+
+/// What was sent, to match the answer with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// An ask.
+    Ask(Id<model::Ask>),
+    /// The tenant's signature of a lease.
+    Lease(Id<Lease>),
+    /// A tick to sign.
+    Tick(Id<Lease>, Id<Tick>),
+    /// A renewal to sign.
+    Renewal(Id<Lease>, Id<Renewal>),
+    /// That it is over.
+    End(Id<Lease>),
+    /// A rating.
+    Rating(Id<Lease>, Id<Rating>),
+    /// Where a lease stands, as of the record of this number.
+    Standing(Id<Lease>, u64),
+    /// Where does a lease stand? The number counts the times of asking.
+    Where(Id<Lease>, i64),
+}
+
+/// By which an effect is known while it goes on, and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// Something said.
+    Send(Topic),
+    /// A lease's image.
+    Fetch(Id<Lease>),
+    /// A lease's guest.
+    Start(Id<Lease>),
+    /// The freeze or thaw that the record of this number asked for.
+    Still(Id<Lease>, u64),
+    /// A stop.
+    Stop(Id<Lease>),
+    /// A removal.
+    Remove(Id<Lease>),
+    /// The measuring for a tick.
+    Meter(Id<Lease>, u32),
+    /// An object of ours.
+    Share(ObjectId),
+}
+
+impl Effect {
+    /// By which it is known.
+    pub fn key(&self) -> Key {
+        match self {
+            Effect::Send { topic, .. } => Key::Send(*topic),
+            Effect::Fetch { lease, .. } => Key::Fetch(*lease),
+            Effect::Start { lease, .. } => Key::Start(*lease),
+            Effect::Freeze(lease, generation) | Effect::Thaw(lease, generation) => Key::Still(*lease, *generation),
+            Effect::Stop(lease) => Key::Stop(*lease),
+            Effect::Remove(lease) => Key::Remove(*lease),
+            Effect::Meter(lease, number) => Key::Meter(*lease, *number),
+            Effect::Share(object, _) => Key::Share(*object),
+        }
+    }
+}

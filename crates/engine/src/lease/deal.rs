@@ -1,0 +1,252 @@
+//! The deal, in two round trips: ask and quote, then the lease with both signatures.
+
+use super::{Outcome, Refusal, State};
+use crate::market::rate;
+use crate::{Engine, Identity, Reply, Step, capacity};
+use model::message::Response;
+use model::record::Record;
+use model::{Ask, AskTerms, Id, Lease, Nonce, Offer, PeerKey, Person, Phase, Quote, Side, Signed, Span, Timestamp, Unverified};
+
+/// How long an ask waits for its quote, and a quote holds its capacity.
+const HOLD: Span = Span::seconds(30);
+
+/// How long after its expiry a signed lease is still asked for: the host may have signed in time, and the answer been lost.
+const SETTLE: Span = Span::minutes(2);
+
+const UNEXPECTED: &str = "the host answered something else than was asked";
+
+/// As tenant: asks one host.
+///
+/// # Errors
+/// When the ask itself is out of range or of ourselves.
+pub fn ask(identity: &Identity, now: Timestamp, offer: &Signed<Offer>, terms: AskTerms, nonce: Nonce) -> Result<Step, crate::Refusal> {
+    if offer.signer() == identity.party().device {
+        return Err(Refusal::OwnOffer.into());
+    }
+    let ask = Ask {
+        offer: offer.id(),
+        host: offer.signer(),
+        certificate: identity.certificate.unverified(),
+        terms,
+        nonce,
+        issued: now,
+        expires: now + HOLD,
+    };
+    let ask = identity.key.sign(&ask)?;
+    let reply = Reply::Asked(ask.id());
+    Ok(Step { records: vec![Record::Asked { ask, offer: offer.clone() }], reply })
+}
+
+/// As tenant: no longer waits. Once we have signed, only the host's word or the expiry of ours ends it.
+pub fn give_up(state: &State, id: Id<Ask>) -> Step {
+    match state.asking(id).map(|asking| &asking.outcome) {
+        Some(Outcome::Waiting) => Step::of(vec![refused(id, "given_up", "the tenant no longer waits".to_owned())]),
+        Some(Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. }) | None => Step::default(),
+    }
+}
+
+/// As host: answers an ask with a price that binds, and holds the capacity for as long.
+///
+/// # Errors
+/// Why there is no quote.
+pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<Ask>) -> Result<Step, crate::Refusal> {
+    let (identity, state) = (&engine.identity, &engine.state);
+    let ask = ask.verify(now)?;
+    let tenant = Person::proven(&ask.certificate, ask.signer(), now)?;
+    if tenant.peer != from {
+        return Err(Refusal::NotTheSender.into());
+    }
+    if ask.host != identity.party().device {
+        return Err(Refusal::NotForUs.into());
+    }
+    if let Some(held) = state.lease.answered.get(&ask.id()).and_then(|quote| state.lease.quotes.get(quote)) {
+        return Ok(Step::answer(Response::Quote(held.quote.unverified())));
+    }
+    let offer = state.market.standing(now).filter(|offer| offer.id() == ask.offer).ok_or(Refusal::UnknownOffer(ask.offer))?;
+    let share = &offer.share;
+    if ask.terms.term > share.terms.longest {
+        return Err(Refusal::TermTooLong { asked: ask.terms.term, longest: share.terms.longest }.into());
+    }
+    let rate = rate(&share.prices, &ask.terms.resources, &offer.speed).map_err(Refusal::from)?;
+    within_cap(rate, ask.terms.cap)?;
+    let free = capacity::free(state.market.share.as_ref(), &state.lease);
+    if !free.holds(&ask.terms.resources) {
+        return Err(Refusal::NoCapacity { asked: ask.terms.resources, free }.into());
+    }
+    let quote = Quote {
+        ask: ask.id(),
+        tenant: ask.signer(),
+        certificate: identity.certificate.unverified(),
+        rate,
+        mode: share.prices.mode,
+        terms: share.terms,
+        // The tenant's nonce made the ask its own, and the ask's id makes the quote its own.
+        nonce: ask.nonce,
+        issued: now,
+        expires: now + HOLD,
+    };
+    let quote = identity.key.sign(&quote)?;
+    let answer = Response::Quote(quote.unverified());
+    Ok(Step::and_answer(vec![Record::Quoted { ask, quote, tenant: tenant.party, peer: from }], answer))
+}
+
+/// A gift keeps to any cap; other prices only to one of their own currency.
+fn within_cap(rate: model::Rate, cap: model::Rate) -> Result<(), Refusal> {
+    if rate.hourly.micros == 0 {
+        return Ok(());
+    }
+    if rate.hourly.exceeds(cap.hourly)? { Err(Refusal::PriceAboveCap { rate, cap }) } else { Ok(()) }
+}
+
+/// As tenant: a quote, or a denial, has come. A quote that keeps to the ask is accepted: that was what asking meant.
+///
+/// # Errors
+/// When the quote proves nothing; the ask then waits for a better answer until it expires.
+pub fn quoted(engine: &Engine, now: Timestamp, id: Id<Ask>, response: Response) -> Result<Step, crate::Refusal> {
+    let Some(asking) = engine.state.lease.asking(id).filter(|asking| asking.outcome == Outcome::Waiting) else { return Ok(Step::default()) };
+    let quote = match response {
+        Response::Quote(quote) => quote.verify(now)?,
+        Response::Denied(denial) => return Ok(Step::of(vec![refused(id, &clip(&denial.code, 64), clip(&denial.sentence, 400))])),
+        Response::Lease(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
+            return Ok(Step::of(vec![refused(id, "unexpected_answer", UNEXPECTED.to_owned())]));
+        }
+    };
+    let accepted = accept(&engine.identity, now, &asking.ask, &asking.offer, &quote);
+    match accepted {
+        Ok((lease, peer)) => Ok(Step::of(vec![Record::Accepted { quote, lease, peer }])),
+        Err(refusal) => Ok(Step::of(vec![refused(id, refusal.code(), refusal.to_string())])),
+    }
+}
+
+fn accept(identity: &Identity, now: Timestamp, ask: &Signed<Ask>, offer: &Signed<Offer>, quote: &Signed<Quote>) -> Result<(Signed<Lease>, PeerKey), crate::Refusal> {
+    let host = Person::proven(&quote.certificate, quote.signer(), now)?;
+    let differs = |what| Err(Refusal::Differs(what).into());
+    if quote.ask != ask.id() || quote.tenant != ask.signer() || quote.signer() != ask.host {
+        return differs("parties");
+    }
+    if quote.terms != offer.share.terms {
+        return differs("terms");
+    }
+    if quote.mode != offer.share.prices.mode {
+        return differs("mode");
+    }
+    within_cap(quote.rate, ask.terms.cap)?;
+    let lease = Lease {
+        offer: offer.id(),
+        ask: ask.id(),
+        quote: quote.id(),
+        host: host.party,
+        tenant: identity.party(),
+        workload: ask.terms.workload.clone(),
+        resources: ask.terms.resources,
+        term: ask.terms.term,
+        rate: quote.rate,
+        mode: quote.mode,
+        rules: quote.terms,
+        nonce: quote.nonce,
+        issued: now,
+        expires: quote.expires,
+    };
+    Ok((identity.key.sign(&lease)?, host.peer))
+}
+
+/// As host: signs the same words, when they are those of the quote. The capacity passes from the quote to the lease.
+///
+/// # Errors
+/// Why it is not signed.
+pub fn agree(engine: &Engine, now: Timestamp, from: PeerKey, lease: &Unverified<Lease>) -> Result<Step, crate::Refusal> {
+    let (identity, state) = (&engine.identity, &engine.state.lease);
+    // The tenant may ask again after the expiry for what we signed before it.
+    let lease = lease.verify_past()?;
+    if let Some(known) = state.get(lease.id()).filter(|known| known.side == Side::Host && known.peer == from) {
+        return Ok(Step::answer(Response::Lease(known.contract.second_signed().unverified())));
+    }
+    let lease = lease.unverified().verify(now)?;
+    let held = state.quotes.get(&lease.quote).filter(|held| held.quote.expires > now).ok_or(Refusal::UnknownQuote)?;
+    if held.peer != from {
+        return Err(Refusal::NotTheSender.into());
+    }
+    let (ask, quote) = (&held.ask, &held.quote);
+    let words = Lease {
+        offer: ask.offer,
+        ask: ask.id(),
+        quote: quote.id(),
+        host: identity.party(),
+        tenant: held.tenant,
+        workload: ask.terms.workload.clone(),
+        resources: ask.terms.resources,
+        term: ask.terms.term,
+        rate: quote.rate,
+        mode: quote.mode,
+        rules: quote.terms,
+        nonce: quote.nonce,
+        issued: lease.issued,
+        expires: quote.expires,
+    };
+    if words != *lease {
+        return Err(Refusal::Differs("words").into());
+    }
+    let contract = identity.key.countersign(&lease)?;
+    let answer = Response::Lease(contract.second_signed().unverified());
+    let id = contract.id();
+    let agreed = Record::Agreed { lease: contract, side: Side::Host, peer: from };
+    let fetching = Record::Moved { lease: id, phase: Phase::Fetching, detail: String::new() };
+    Ok(Step::and_answer(vec![agreed, fetching], answer))
+}
+
+/// As tenant: the host has signed, or will not.
+///
+/// # Errors
+/// When the host's signature proves nothing.
+pub fn countersigned(engine: &Engine, id: Id<Lease>, response: Response) -> Result<Step, crate::Refusal> {
+    let Some((ask, ours, peer)) = accepted(&engine.state.lease, id) else { return Ok(Step::default()) };
+    let theirs = match response {
+        Response::Lease(lease) => lease.verify_past()?,
+        Response::Denied(denial) => return Ok(Step::of(vec![refused(ask, &clip(&denial.code, 64), clip(&denial.sentence, 400))])),
+        Response::Quote(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
+            return Ok(Step::of(vec![refused(ask, "unexpected_answer", UNEXPECTED.to_owned())]));
+        }
+    };
+    let contract = model::Cosigned::join(ours.clone(), theirs)?;
+    Ok(Step::of(vec![Record::Agreed { lease: contract, side: Side::Tenant, peer }]))
+}
+
+fn accepted(state: &State, id: Id<Lease>) -> Option<(Id<Ask>, &Signed<Lease>, PeerKey)> {
+    state.asks.iter().find_map(|(ask, asking)| match &asking.outcome {
+        Outcome::Accepted { lease, peer } if lease.id() == id => Some((*ask, lease, *peer)),
+        Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+    })
+}
+
+/// What time alone brings: asks and quotes that expire.
+pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
+    let lapsed = state.quotes.values().filter(|held| held.quote.expires <= now).map(|held| Record::Lapsed { quote: held.quote.id() });
+    let silent = state.asks.iter().filter_map(|(id, asking)| match &asking.outcome {
+        Outcome::Waiting if asking.ask.expires <= now => Some(refused(*id, "no_answer", "the host did not answer in time".to_owned())),
+        Outcome::Accepted { lease, .. } if lease.expires + SETTLE <= now => {
+            Some(refused(*id, "not_agreed", "the host's signature never came, and can no longer bind".to_owned()))
+        }
+        Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+    });
+    lapsed.chain(silent).collect()
+}
+
+/// When the next of them expires.
+pub fn next_expiry(state: &State) -> Option<Timestamp> {
+    let quotes = state.quotes.values().map(|held| held.quote.expires);
+    let asks = state.asks.values().filter_map(|asking| match &asking.outcome {
+        Outcome::Waiting => Some(asking.ask.expires),
+        Outcome::Accepted { lease, .. } => Some(lease.expires + SETTLE),
+        Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+    });
+    quotes.chain(asks).min()
+}
+
+fn refused(ask: Id<Ask>, code: &str, sentence: String) -> Record {
+    Record::Refused { ask, code: code.to_owned(), sentence }
+}
+
+/// A peer's words, kept short and without what could draw over a terminal.
+pub(super) fn clip(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}

@@ -1,0 +1,169 @@
+//! Why a deal or a step of a lease is refused.
+
+use model::{Amount, Arithmetic, Id, Lease, Offer, Phase, Rate, Resources, Side, Span};
+
+/// A decision against what was wanted, with the facts in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The offer is not, or no longer, ours.
+    #[error("offer {} is not, or no longer, made here", .0.short())]
+    UnknownOffer(Id<Offer>),
+    /// The ask is for another host.
+    #[error("this is meant for another host")]
+    NotForUs,
+    /// The one who sends it is not the one who signed it.
+    #[error("the connection is not the signer's")]
+    NotTheSender,
+    /// A machine cannot rent from itself.
+    #[error("this is an offer of this very machine")]
+    OwnOffer,
+    /// Not enough is free.
+    #[error("{asked} was asked, and {free} is free")]
+    NoCapacity {
+        /// What was asked.
+        asked: Resources,
+        /// What is free.
+        free: Resources,
+    },
+    /// More than the tenant would pay.
+    #[error("an hour costs {rate}, and at most {cap} was to be paid")]
+    PriceAboveCap {
+        /// What it costs.
+        rate: Rate,
+        /// What was to be paid.
+        cap: Rate,
+    },
+    /// Longer than the host lends.
+    #[error("{asked} was asked, and {longest} is the longest")]
+    TermTooLong {
+        /// What was asked.
+        asked: Span,
+        /// The longest.
+        longest: Span,
+    },
+    /// The quote is not known: never given, expired, or used.
+    #[error("the quote has expired or was never given")]
+    UnknownQuote,
+    /// The answer does not keep to what was asked.
+    #[error("the host's answer differs from the ask in its {0}")]
+    Differs(&'static str),
+    /// No such lease between the two.
+    #[error("there is no lease {} between us", .0.short())]
+    UnknownLease(Id<Lease>),
+    /// The lease stands where this cannot be done.
+    #[error("the lease is {}, so this cannot be done", phase.word())]
+    WrongPhase {
+        /// Where it stands.
+        phase: Phase,
+    },
+    /// Only the other side can do this.
+    #[error("only the {0} can do this")]
+    WrongSide(Side),
+    /// The total claims more than was used.
+    #[error("the total claims {claimed}, and {measured} was measured")]
+    Overclaimed {
+        /// Claimed time.
+        claimed: Span,
+        /// Measured time, with the allowance.
+        measured: Span,
+    },
+    /// The total does not follow from time and price.
+    #[error("the total is {claimed}, and price times time is {due}")]
+    WrongAmount {
+        /// Claimed amount.
+        claimed: Amount,
+        /// What is due.
+        due: Amount,
+    },
+    /// An older total than is signed already.
+    #[error("total {number} comes after total {signed} was signed")]
+    OldTick {
+        /// Its number.
+        number: u32,
+        /// The number signed.
+        signed: u32,
+    },
+    /// Two different totals with one number.
+    #[error("another total with number {0} was shown before: this is kept as a proof")]
+    Equivocation(u32),
+    /// The host's terms allow no renewal.
+    #[error("the host's terms allow no renewal")]
+    NoRenewal,
+    /// Longer in all than the host's terms allow.
+    #[error("{asked} in all was asked, and {longest} in all is the longest")]
+    RenewalTooLong {
+        /// In all, with the renewal.
+        asked: Span,
+        /// The longest in all.
+        longest: Span,
+    },
+    /// A renewal waits for its answer.
+    #[error("a renewal was asked for already and waits for its answer")]
+    RenewalPending,
+    /// Nothing was signed by both, so there is nothing to judge by.
+    #[error("no receipt was signed by both, so nothing proves that there was a lease")]
+    NoReceipt,
+    /// A lease is judged once by each side.
+    #[error("this lease was rated already")]
+    RatedAlready,
+    /// Prices too large.
+    #[error("{0}")]
+    Arithmetic(#[from] Arithmetic),
+}
+
+impl Refusal {
+    /// For programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::UnknownOffer(_) => "unknown_offer",
+            Refusal::NotForUs => "not_for_us",
+            Refusal::NotTheSender => "not_the_sender",
+            Refusal::OwnOffer => "own_offer",
+            Refusal::NoCapacity { .. } => "no_capacity",
+            Refusal::PriceAboveCap { .. } => "price_above_cap",
+            Refusal::TermTooLong { .. } => "term_too_long",
+            Refusal::UnknownQuote => "unknown_quote",
+            Refusal::Differs(_) => "answer_differs",
+            Refusal::UnknownLease(_) => "unknown_lease",
+            Refusal::WrongPhase { .. } => "wrong_phase",
+            Refusal::WrongSide(_) => "wrong_side",
+            Refusal::Overclaimed { .. } => "overclaimed",
+            Refusal::WrongAmount { .. } => "wrong_amount",
+            Refusal::OldTick { .. } => "old_tick",
+            Refusal::Equivocation(_) => "equivocation",
+            Refusal::NoRenewal => "no_renewal",
+            Refusal::RenewalTooLong { .. } => "renewal_too_long",
+            Refusal::RenewalPending => "renewal_pending",
+            Refusal::NoReceipt => "no_receipt",
+            Refusal::RatedAlready => "rated_already",
+            Refusal::Arithmetic(_) => "cannot_be_counted",
+        }
+    }
+
+    /// What the asker can do about it; empty where there is nothing to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Refusal::UnknownOffer(_) => "Search again: `sublet market`.",
+            Refusal::NoCapacity { .. } => "Ask for less, wait, or take another offer: `sublet market`.",
+            Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
+            Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
+            Refusal::UnknownQuote => "Ask again.",
+            Refusal::UnknownLease(_) => "`sublet ps --all` lists the leases.",
+            Refusal::NoRenewal | Refusal::RenewalTooLong { .. } => "Start another lease before this one ends.",
+            Refusal::OwnOffer => "Run it here without Sublet.",
+            Refusal::RenewalPending => "Wait for the answer: `sublet ps` shows it.",
+            Refusal::NotForUs
+            | Refusal::NotTheSender
+            | Refusal::Differs(_)
+            | Refusal::WrongPhase { .. }
+            | Refusal::WrongSide(_)
+            | Refusal::Overclaimed { .. }
+            | Refusal::WrongAmount { .. }
+            | Refusal::OldTick { .. }
+            | Refusal::Equivocation(_)
+            | Refusal::NoReceipt
+            | Refusal::RatedAlready
+            | Refusal::Arithmetic(_) => "",
+        }
+    }
+}

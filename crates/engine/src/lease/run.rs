@@ -1,0 +1,507 @@
+//! A lease while it runs: phases, ticks and receipts, renewal, the end, the judgement after.
+
+use super::{Lease, Refusal, State, deal};
+use crate::input::{Machine, Meter};
+use crate::{Engine, Identity, Step, ledger};
+use model::message::{Response, Standing};
+use model::record::Record;
+use model::{
+    Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Renewal, RenewalTerms, Side, Signed, Span, Tick, Timestamp,
+    Unverified, Usage,
+};
+
+type LeaseId = Id<model::Lease>;
+
+/// How much more than its own measure a tenant signs: clocks and schedulers are not perfect.
+const ALLOWANCE_PER_CENT: u64 = 2;
+
+/// And besides: the time that the news of the start may take.
+const ALLOWANCE: Span = Span::seconds(2);
+
+/// How long a renewal waits for its answer.
+const RENEWAL_WAITS: Span = Span::minutes(1);
+
+/// A record that a lease moves.
+pub fn moved(lease: &Lease, phase: Phase, detail: &str) -> Record {
+    Record::Moved { lease: lease.id(), phase, detail: deal::clip(detail, 400) }
+}
+
+impl State {
+    /// What time alone brings.
+    pub fn time(&self, identity: &Identity, now: Timestamp) -> Vec<Record> {
+        let mut records = deal::expired(self, now);
+        for lease in self.all() {
+            match lease.side {
+                Side::Host => records.extend(host_time(lease, now)),
+                Side::Tenant => records.extend(tenant_time(identity, lease, now)),
+            }
+        }
+        records
+    }
+
+    /// As tenant: a host that is out of reach for longer than the lease allows has left it.
+    pub fn unreachable(&self, identity: &Identity, now: Timestamp, id: LeaseId, since: Timestamp) -> Vec<Record> {
+        let Some(lease) = self.get(id).filter(|lease| lease.side == Side::Tenant && !lease.phase.is_ended()) else { return Vec::new() };
+        if now.since(since) <= patience(lease) {
+            return Vec::new();
+        }
+        // When we wanted to stop anyway, nobody is to blame.
+        let reason = match lease.phase {
+            Phase::Closing(reason) => reason,
+            Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Ended(_) => EndReason::HostGone,
+        };
+        ending(&identity.key, lease, reason, now, "")
+    }
+}
+
+/// How long the other may be silent: until the host would have frozen, and the grace after.
+fn patience(lease: &Lease) -> Span {
+    let rules = &lease.contract.rules;
+    rules.tick + rules.tick + rules.sign_within + rules.grace
+}
+
+fn host_time(lease: &Lease, now: Timestamp) -> Option<Record> {
+    let rules = &lease.contract.rules;
+    let here = now.since(lease.moved);
+    let term_over = lease.over().is_some_and(|over| over <= now);
+    match lease.phase {
+        Phase::Agreed => Some(moved(lease, Phase::Fetching, "")),
+        Phase::Fetching if here > rules.fetch_within => Some(moved(lease, Phase::Closing(EndReason::FetchFailed), "it took too long")),
+        Phase::Starting if here > rules.start_within => Some(moved(lease, Phase::Closing(EndReason::StartFailed), "it took too long")),
+        Phase::Running | Phase::Frozen(_) if term_over => Some(moved(lease, Phase::Closing(EndReason::TermOver), "")),
+        Phase::Running => due_freeze(lease, now).map(|reason| moved(lease, Phase::Frozen(reason), "")),
+        Phase::Frozen(reason) if here > rules.grace => blame(reason).map(|reason| moved(lease, Phase::Closing(reason), "")),
+        Phase::Fetching | Phase::Starting | Phase::Frozen(_) | Phase::Closing(_) | Phase::Ended(_) => None,
+    }
+}
+
+/// Frozen when unsigned for N + G, or when more is owed than the credit.
+fn due_freeze(lease: &Lease, now: Timestamp) -> Option<FreezeReason> {
+    let rules = &lease.contract.rules;
+    if lease.unsigned_since.is_some_and(|since| now.since(since) > rules.tick + rules.sign_within) {
+        return Some(FreezeReason::Unsigned);
+    }
+    let owed = lease.receipt.as_ref().map_or(0, |receipt| receipt.amount.micros);
+    (owed > rules.credit).then_some(FreezeReason::CreditUsedUp)
+}
+
+fn blame(reason: FreezeReason) -> Option<EndReason> {
+    match reason {
+        FreezeReason::Unsigned => Some(EndReason::Unsigned),
+        FreezeReason::CreditUsedUp => Some(EndReason::CreditUsedUp),
+        // An owner who pauses may do so for as long as the term lasts: it is free.
+        FreezeReason::OwnerPaused => None,
+    }
+}
+
+fn tenant_time(identity: &Identity, lease: &Lease, now: Timestamp) -> Vec<Record> {
+    let rules = &lease.contract.rules;
+    let here = now.since(lease.moved);
+    // A host that answers, but never moves on, holds nobody for ever.
+    let stuck = match lease.phase {
+        Phase::Agreed | Phase::Fetching => here > rules.fetch_within + patience(lease),
+        Phase::Starting => here > rules.start_within + patience(lease),
+        Phase::Closing(_) => here > patience(lease) + Span::minutes(1),
+        Phase::Running | Phase::Frozen(_) => lease.over().is_some_and(|over| over + patience(lease) + Span::minutes(1) <= now),
+        Phase::Ended(_) => false,
+    };
+    if !stuck {
+        return Vec::new();
+    }
+    let reason = match lease.phase {
+        Phase::Closing(reason) => reason,
+        Phase::Running | Phase::Frozen(_) => EndReason::TermOver,
+        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Ended(_) => EndReason::HostGone,
+    };
+    ending(&identity.key, lease, reason, now, "the host did not say how it ended")
+}
+
+/// As host: what the machine tells.
+pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -> Vec<Record> {
+    let id = match &seen {
+        Machine::Fetched(lease) | Machine::Started(lease) => *lease,
+        Machine::Failed { lease, .. } | Machine::Metered { lease, .. } | Machine::Exited { lease, .. } | Machine::Gone { lease, .. } => *lease,
+    };
+    let Some(lease) = state.get(id).filter(|lease| lease.side == Side::Host) else { return Vec::new() };
+    match (seen, lease.phase) {
+        (Machine::Fetched(_), Phase::Fetching) => vec![moved(lease, Phase::Starting, "")],
+        (Machine::Started(_), Phase::Starting) => vec![moved(lease, Phase::Running, "")],
+        (Machine::Failed { workload, detail, .. }, Phase::Fetching) => {
+            let reason = if workload { EndReason::BadWorkload } else { EndReason::FetchFailed };
+            vec![moved(lease, Phase::Closing(reason), &detail)]
+        }
+        (Machine::Failed { workload, detail, .. }, Phase::Starting) => {
+            let reason = if workload { EndReason::BadWorkload } else { EndReason::StartFailed };
+            vec![moved(lease, Phase::Closing(reason), &detail)]
+        }
+        (Machine::Metered { meter, .. }, Phase::Running) => tick(identity, lease, now, now, meter, false),
+        (Machine::Exited { code, at, meter, .. }, Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
+            let reason = match lease.phase {
+                Phase::Closing(reason) => reason,
+                Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Ended(_) => EndReason::Exited { code },
+            };
+            let mut records = tick(identity, lease, now, at.min(now), meter, true);
+            records.extend(ending(&identity.key, lease, reason, now, ""));
+            records
+        }
+        (Machine::Gone { detail, .. }, Phase::Running | Phase::Frozen(_)) => last_word(identity, lease, now, EndReason::GuestLost, &detail),
+        (Machine::Gone { .. }, Phase::Closing(reason)) => last_word(identity, lease, now, reason, ""),
+        // Old news of a lease that has moved on.
+        (Machine::Fetched(_) | Machine::Started(_) | Machine::Failed { .. } | Machine::Metered { .. } | Machine::Exited { .. } | Machine::Gone { .. }, _) => Vec::new(),
+    }
+}
+
+/// The end of a guest that can no longer be measured: what the last tick claimed stands, and not more.
+fn last_word(identity: &Identity, lease: &Lease, now: Timestamp, reason: EndReason, detail: &str) -> Vec<Record> {
+    let mut records = match &lease.tick {
+        Some(before) => sign_tick_words(&identity.key, Tick { number: before.number + 1, last: true, issued: now, ..(**before).clone() }),
+        None => Vec::new(),
+    };
+    records.extend(ending(&identity.key, lease, reason, now, detail));
+    records
+}
+
+/// As host: the running total as of `at`.
+fn tick(identity: &Identity, lease: &Lease, now: Timestamp, at: Timestamp, meter: Meter, last: bool) -> Vec<Record> {
+    let Some(started) = lease.started else { return Vec::new() };
+    let elapsed = at.since(started);
+    let usage = Usage { elapsed, frozen: meter.frozen.min(elapsed), cpu: meter.cpu, memory_peak: meter.memory_peak };
+    // A total never shrinks, whatever a clock or a meter does.
+    let usage = match &lease.tick {
+        Some(before) if usage.billed() < before.usage.billed() => before.usage,
+        Some(_) | None => usage,
+    };
+    let Ok(amount) = due(lease, &usage) else { return Vec::new() };
+    let tick = Tick {
+        lease: lease.id(),
+        host: lease.contract.host.device,
+        tenant: lease.contract.tenant.device,
+        number: lease.tick.as_ref().map_or(1, |before| before.number + 1),
+        usage,
+        amount,
+        last,
+        issued: now,
+    };
+    sign_tick_words(&identity.key, tick)
+}
+
+fn sign_tick_words(key: &Key, tick: Tick) -> Vec<Record> {
+    key.sign(&tick).map(|tick| Record::Ticked { tick }).into_iter().collect()
+}
+
+/// What a usage comes to under a lease.
+pub fn due(lease: &Lease, usage: &Usage) -> Result<Amount, model::Arithmetic> {
+    lease.contract.rate.over(usage.billed())
+}
+
+/// Ended, with this side's signed word for it.
+fn ending(key: &Key, lease: &Lease, reason: EndReason, now: Timestamp, detail: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    if !lease.ends.contains_key(&lease.side) {
+        let end = End { lease: lease.id(), side: lease.side, reason, issued: now };
+        records.extend(key.sign(&end).map(|end| Record::Ended { end }));
+    }
+    records.push(moved(lease, Phase::Ended(reason), detail));
+    records
+}
+
+/// As tenant: measures with our own clock, and signs what is right.
+///
+/// # Errors
+/// Why the tick is not signed. The host will freeze the guest for want of a signature, and nothing is owed beyond the last.
+pub fn sign_tick(engine: &Engine, now: Timestamp, from: PeerKey, tick: &Unverified<Tick>) -> Result<Step, crate::Refusal> {
+    let identity = &engine.identity;
+    let tick = tick.verify(now)?;
+    let lease = between(&engine.state.lease, from, tick.lease, Side::Tenant)?;
+    if tick.host != lease.contract.host.device || tick.tenant != lease.contract.tenant.device || tick.signer() != tick.host {
+        return Err(Refusal::NotTheSender.into());
+    }
+    if let Some(known) = &lease.receipt {
+        if known.id() == tick.id() {
+            return Ok(Step::answer(Response::Tick(known.second_signed().unverified())));
+        }
+        if known.number == tick.number {
+            return equivocated(lease, known.first_signed(), &tick);
+        }
+        let shrinks = tick.amount.micros < known.amount.micros || tick.usage.billed() < known.usage.billed();
+        if tick.number < known.number || known.last || shrinks {
+            return Err(Refusal::OldTick { number: tick.number, signed: known.number }.into());
+        }
+    }
+    accept_tick(lease, now, &tick)?;
+    let receipt = identity.key.countersign(&tick)?;
+    let answer = Response::Tick(receipt.second_signed().unverified());
+    let posted = ledger::book(&engine.state.ledger, identity, &lease.contract, lease.receipt.as_ref(), &receipt)?;
+    let mut records = vec![Record::Ticked { tick }, Record::Receipted { receipt }];
+    records.extend(posted);
+    Ok(Step::and_answer(records, answer))
+}
+
+fn accept_tick(lease: &Lease, now: Timestamp, tick: &Tick) -> Result<(), Refusal> {
+    let until = lease.ended().unwrap_or(now).max(lease.idle_until);
+    let measured = until.since(lease.idle_until);
+    let allowed = measured + Span(measured.0 * ALLOWANCE_PER_CENT / 100) + ALLOWANCE;
+    let claimed = tick.usage.billed();
+    // An ended lease may be told late; what it claims then is bounded by its term all the same.
+    if claimed > allowed || claimed > lease.term + ALLOWANCE + ALLOWANCE {
+        return Err(Refusal::Overclaimed { claimed, measured: allowed });
+    }
+    let due = due(lease, &tick.usage)?;
+    if tick.amount == due { Ok(()) } else { Err(Refusal::WrongAmount { claimed: tick.amount, due }) }
+}
+
+/// Two totals with one number: both are kept as a proof, and the second is refused.
+fn equivocated(lease: &Lease, one: &Signed<Tick>, other: &Signed<Tick>) -> Result<Step, crate::Refusal> {
+    let refusal = crate::Refusal::from(Refusal::Equivocation(other.number));
+    let record = Record::Equivocated { person: lease.other().person, one: one.bytes().to_vec(), other: other.bytes().to_vec() };
+    Ok(Step::and_answer(vec![record], Response::Denied(refusal.denial())))
+}
+
+/// As host: the tenant has signed.
+///
+/// # Errors
+/// When the signature proves nothing: the tick stays unsigned.
+pub fn receipted(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
+    let Some(lease) = engine.state.lease.get(id) else { return Ok(Step::default()) };
+    let (Some(tick), Response::Tick(theirs)) = (&lease.tick, response) else { return Ok(Step::default()) };
+    let theirs = theirs.verify_past()?;
+    // An answer to an older total comes late: the newer covers it.
+    if theirs.number != tick.number || lease.receipt.as_ref().is_some_and(|known| known.number >= tick.number) {
+        return Ok(Step::default());
+    }
+    let receipt = Receipt::join(tick.clone(), theirs)?;
+    let posted = ledger::book(&engine.state.ledger, &engine.identity, &lease.contract, lease.receipt.as_ref(), &receipt)?;
+    let mut records = vec![Record::Receipted { receipt: receipt.clone() }];
+    records.extend(posted);
+    let over_credit = receipt.amount.micros > lease.contract.rules.credit;
+    match lease.phase {
+        Phase::Running if over_credit => records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), "")),
+        Phase::Frozen(FreezeReason::Unsigned) if over_credit => records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), "")),
+        Phase::Frozen(FreezeReason::Unsigned) if lease.over().is_none_or(|over| over > now) => records.push(moved(lease, Phase::Running, "")),
+        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_) | Phase::Ended(_) => {}
+    }
+    Ok(Step::of(records))
+}
+
+/// As tenant: wants the guest stopped. The host does it and says how it ended; without a host it ends by itself.
+///
+/// # Errors
+/// When there is no such live lease of ours.
+pub fn tenant_stops(identity: &Identity, state: &State, now: Timestamp, id: LeaseId) -> Result<Step, Refusal> {
+    let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
+    if lease.side != Side::Tenant {
+        return Err(Refusal::WrongSide(Side::Tenant));
+    }
+    match lease.phase {
+        Phase::Closing(_) | Phase::Ended(_) => Ok(Step::default()),
+        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => {
+            let end = End { lease: id, side: Side::Tenant, reason: EndReason::TenantStopped, issued: now };
+            let end = identity.key.sign(&end).ok();
+            let closing = moved(lease, Phase::Closing(EndReason::TenantStopped), "");
+            Ok(Step::of(end.map(|end| Record::Ended { end }).into_iter().chain([closing]).collect()))
+        }
+    }
+}
+
+/// The other party says that it is over.
+///
+/// # Errors
+/// When it is not the other party's word.
+pub fn hear_end(engine: &Engine, now: Timestamp, from: PeerKey, end: &Unverified<End>) -> Result<Step, crate::Refusal> {
+    let end = end.verify(now)?;
+    let state = &engine.state.lease;
+    let lease = state.get(end.lease).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(end.lease))?;
+    if end.signer() != lease.other().device || end.side != lease.side.other() {
+        return Err(Refusal::NotTheSender.into());
+    }
+    let mut records = Vec::new();
+    if !lease.ends.contains_key(&end.side) {
+        records.push(Record::Ended { end: end.clone() });
+    }
+    match (lease.side, lease.phase) {
+        (_, Phase::Ended(_)) | (Side::Host, Phase::Closing(_)) => {}
+        // Whatever reason a tenant gives, it is the tenant who stops.
+        (Side::Host, _) => records.push(moved(lease, Phase::Closing(EndReason::TenantStopped), "")),
+        (Side::Tenant, _) => records.extend(ending(&engine.identity.key, lease, end.reason, now, "")),
+    }
+    Ok(Step::and_answer(records, Response::Done))
+}
+
+/// As tenant: follows what the host says of where the lease stands.
+///
+/// # Errors
+/// When there is no such lease with that peer.
+pub fn hear_standing(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, standing: &Standing) -> Result<Step, Refusal> {
+    let lease = between(state, from, standing.lease, Side::Tenant)?;
+    Ok(Step::and_answer(follow(identity, lease, now, standing), Response::Done))
+}
+
+/// As tenant: the host has answered where the lease stands.
+///
+/// # Errors
+/// None: an answer that says nothing changes nothing.
+pub fn stands(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
+    let Some(lease) = engine.state.lease.get(id) else { return Ok(Step::default()) };
+    match response {
+        Response::Standing(standing) if standing.lease == id => Ok(Step::of(follow(&engine.identity, lease, now, &standing))),
+        // The host has lost the lease, say its disk: nothing runs there any more.
+        Response::Denied(denial) if denial.code == Refusal::UnknownLease(id).code() && !lease.phase.is_ended() => {
+            Ok(Step::of(ending(&engine.identity.key, lease, EndReason::GuestLost, now, "the host knows nothing of it any more")))
+        }
+        Response::Standing(_)
+        | Response::Denied(_)
+        | Response::Quote(_)
+        | Response::Lease(_)
+        | Response::Tick(_)
+        | Response::Renewal(_)
+        | Response::Done => Ok(Step::default()),
+    }
+}
+
+fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standing) -> Vec<Record> {
+    let stopping = matches!(lease.phase, Phase::Closing(EndReason::TenantStopped));
+    match standing.phase {
+        _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
+        Phase::Ended(reason) => ending(&identity.key, lease, reason, now, &standing.detail),
+        // We want it stopped, and the host has not heard of it yet.
+        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_) if stopping => Vec::new(),
+        // Never back: a guest that runs was fetched and started. Old news came late.
+        Phase::Agreed | Phase::Fetching | Phase::Starting if lease.started.is_some() || stage(standing.phase) < stage(lease.phase) => Vec::new(),
+        phase => vec![moved(lease, phase, &standing.detail)],
+    }
+}
+
+fn stage(phase: Phase) -> u8 {
+    match phase {
+        Phase::Agreed => 0,
+        Phase::Fetching => 1,
+        Phase::Starting => 2,
+        Phase::Running | Phase::Frozen(_) => 3,
+        Phase::Closing(_) => 4,
+        Phase::Ended(_) => 5,
+    }
+}
+
+/// As host: where the lease stands.
+///
+/// # Errors
+/// When there is no such lease with that peer.
+pub fn tell_standing(state: &State, from: PeerKey, id: LeaseId) -> Result<Step, Refusal> {
+    let lease = between(state, from, id, Side::Host)?;
+    Ok(Step::answer(Response::Standing(standing(lease))))
+}
+
+/// A lease as its host tells of it.
+pub fn standing(lease: &Lease) -> Standing {
+    Standing { lease: lease.id(), phase: lease.phase, started: lease.started, fetched: None, detail: lease.detail.clone() }
+}
+
+/// As tenant: asks for more time.
+///
+/// # Errors
+/// When the terms do not allow it, or one waits already.
+pub fn ask_renewal(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, more: Span) -> Result<Step, crate::Refusal> {
+    let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
+    if lease.side != Side::Tenant {
+        return Err(Refusal::WrongSide(Side::Tenant).into());
+    }
+    if lease.renewing.as_ref().is_some_and(|waiting| waiting.expires > now) {
+        return Err(Refusal::RenewalPending.into());
+    }
+    may_renew(lease, more)?;
+    let number = u32::try_from(lease.renewals.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let (host, tenant) = (lease.contract.host.device, lease.contract.tenant.device);
+    let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + RENEWAL_WAITS };
+    Ok(Step::of(vec![Record::RenewalAsked { renewal: identity.key.sign(&renewal)? }]))
+}
+
+/// As host: grants more time where the terms of the lease promise it.
+///
+/// # Errors
+/// Why not.
+pub fn grant_renewal(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, renewal: &Unverified<Renewal>) -> Result<Step, crate::Refusal> {
+    let renewal = renewal.verify_past()?;
+    let lease = between(state, from, renewal.lease, Side::Host)?;
+    if let Some(known) = lease.renewals.iter().find(|known| known.id() == renewal.id()) {
+        return Ok(Step::answer(Response::Renewal(known.second_signed().unverified())));
+    }
+    let renewal = renewal.unverified().verify(now)?;
+    if renewal.signer() != lease.contract.tenant.device || renewal.host != lease.contract.host.device {
+        return Err(Refusal::NotTheSender.into());
+    }
+    if usize::try_from(renewal.number).is_ok_and(|number| number != lease.renewals.len() + 1) {
+        return Err(Refusal::Differs("number").into());
+    }
+    may_renew(lease, renewal.more)?;
+    let renewal = identity.key.countersign(&renewal)?;
+    let answer = Response::Renewal(renewal.second_signed().unverified());
+    Ok(Step::and_answer(vec![Record::Renewed { renewal }], answer))
+}
+
+fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
+    match lease.phase {
+        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => {}
+        Phase::Closing(_) | Phase::Ended(_) => return Err(Refusal::WrongPhase { phase: lease.phase }),
+    }
+    match lease.contract.rules.renewal {
+        RenewalTerms::Automatic { longest } if lease.term + more <= longest => Ok(()),
+        RenewalTerms::Automatic { longest } => Err(Refusal::RenewalTooLong { asked: lease.term + more, longest }),
+        RenewalTerms::Never | RenewalTerms::Ask => Err(Refusal::NoRenewal),
+    }
+}
+
+/// As tenant: the host has signed the renewal, or will not.
+///
+/// # Errors
+/// When its signature proves nothing.
+pub fn renewed(state: &State, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
+    let Some(ours) = state.get(id).and_then(|lease| lease.renewing.as_ref()) else { return Ok(Step::default()) };
+    let Response::Renewal(theirs) = response else { return Ok(Step::default()) };
+    let renewal = model::Cosigned::join(ours.clone(), theirs.verify_past()?)?;
+    Ok(Step::of(vec![Record::Renewed { renewal }]))
+}
+
+/// Judges the other party of an ended lease.
+///
+/// # Errors
+/// When there is nothing to judge by, or it was judged already.
+pub fn rate(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, marks: [u8; 3], text: String) -> Result<Step, crate::Refusal> {
+    let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
+    if !lease.phase.is_ended() {
+        return Err(Refusal::WrongPhase { phase: lease.phase }.into());
+    }
+    if lease.ratings.contains_key(&lease.side) {
+        return Err(Refusal::RatedAlready.into());
+    }
+    let receipt = lease.receipt.clone().ok_or(Refusal::NoReceipt)?;
+    let [kept, quality, manners] = marks;
+    let rating = identity.key.sign(&Rating { receipt, side: lease.side, kept, quality, manners, text, issued: now })?;
+    Ok(Step::of(vec![Record::Rated { rating, of: lease.other().person, by: identity.party().person }]))
+}
+
+/// The other party has judged us.
+///
+/// # Errors
+/// When it is not a judgement of a lease between us, or a second one.
+pub fn hear_rating(engine: &Engine, now: Timestamp, from: PeerKey, rating: &Unverified<Rating>) -> Result<Step, crate::Refusal> {
+    let rating = rating.verify(now)?;
+    let id = rating.receipt.lease;
+    let lease = engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
+    if rating.side != lease.side.other() || rating.signer() != lease.other().device {
+        return Err(Refusal::NotTheSender.into());
+    }
+    match lease.ratings.get(&rating.side) {
+        Some(known) if known.id() == rating.id() => return Ok(Step::answer(Response::Done)),
+        Some(_) => return Err(Refusal::RatedAlready.into()),
+        None => {}
+    }
+    if !lease.phase.is_ended() {
+        return Err(Refusal::WrongPhase { phase: lease.phase }.into());
+    }
+    let rated = Record::Rated { rating, of: engine.identity.party().person, by: lease.other().person };
+    Ok(Step::and_answer(vec![rated], Response::Done))
+}
+
+fn between(state: &State, from: PeerKey, id: LeaseId, side: Side) -> Result<&Lease, Refusal> {
+    state.get(id).filter(|lease| lease.peer == from && lease.side == side).ok_or(Refusal::UnknownLease(id))
+}

@@ -1,0 +1,137 @@
+//! What should be going on for each ask and lease, as it follows from where they stand.
+
+use super::{Lease, Outcome, State, deal, run};
+use crate::{Effect, Topic};
+use model::message::Request;
+use model::{Phase, Side, Span, Timestamp};
+
+/// How long after the end the other party is still told what it has not acknowledged.
+const TOLD_FOR: Span = Span::days(7);
+
+/// How often a tenant asks its host where the lease stands.
+const ASKED_EVERY: Span = Span::seconds(30);
+
+/// How long the guest goes on when the node above its supervisor does not: an update or a crash of ours ends no lease.
+const ALONE: Span = Span::minutes(5);
+
+impl State {
+    /// All that should be going on.
+    pub fn wanted(&self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, asking) in &self.asks {
+            match &asking.outcome {
+                Outcome::Waiting => {
+                    if let Some(to) = host_of(&asking.offer) {
+                        effects.push(Effect::Send { to, topic: Topic::Ask(*id), request: Request::Ask(asking.ask.unverified()) });
+                    }
+                }
+                Outcome::Accepted { lease, peer } => {
+                    effects.push(Effect::Send { to: *peer, topic: Topic::Lease(lease.id()), request: Request::Lease(lease.unverified()) });
+                }
+                Outcome::Agreed(_) | Outcome::Refused { .. } => {}
+            }
+        }
+        for lease in self.all() {
+            match lease.side {
+                Side::Host => host(lease, now, &mut effects),
+                Side::Tenant => tenant(lease, now, &mut effects),
+            }
+            both(lease, now, &mut effects);
+        }
+        effects
+    }
+
+    /// When time alone next brings something.
+    pub fn next_time(&self, now: Timestamp) -> Timestamp {
+        let leases = self.all().filter(|lease| !lease.phase.is_ended()).map(|lease| next(lease, now));
+        leases.chain(deal::next_expiry(self)).min().unwrap_or(now + Span::hours(1)).max(now)
+    }
+}
+
+fn host_of(offer: &model::Signed<model::Offer>) -> Option<model::PeerKey> {
+    // The book has verified it before it came here.
+    model::Person::proven(&offer.certificate, offer.signer(), offer.issued).ok().map(|host| host.peer)
+}
+
+fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
+    let id = lease.id();
+    match lease.phase {
+        Phase::Agreed => {}
+        Phase::Fetching => effects.push(Effect::Fetch { lease: id, workload: lease.contract.workload.clone(), tenant: lease.peer }),
+        Phase::Starting => {
+            let (workload, resources) = (lease.contract.workload.clone(), lease.contract.resources);
+            effects.push(Effect::Start { lease: id, workload, resources, grace: ALONE });
+        }
+        Phase::Running => {
+            if lease.froze {
+                effects.push(Effect::Thaw(id, lease.generation));
+            }
+            if next_tick(lease) <= now {
+                effects.push(Effect::Meter(id, lease.tick.as_ref().map_or(1, |tick| tick.number + 1)));
+            }
+        }
+        Phase::Frozen(_) => effects.push(Effect::Freeze(id, lease.generation)),
+        Phase::Closing(_) => effects.push(Effect::Stop(id)),
+        Phase::Ended(_) => effects.push(Effect::Remove(id)),
+    }
+    if !is_told(lease, now) {
+        return;
+    }
+    let unsigned = lease.tick.as_ref().filter(|tick| lease.receipt.as_ref().is_none_or(|receipt| receipt.number < tick.number));
+    if let Some(tick) = unsigned {
+        effects.push(Effect::Send { to: lease.peer, topic: Topic::Tick(id, tick.id()), request: Request::Tick(tick.unverified()) });
+    }
+    let topic = Topic::Standing(id, lease.generation);
+    effects.push(Effect::Send { to: lease.peer, topic, request: Request::Standing(run::standing(lease)) });
+}
+
+fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
+    let id = lease.id();
+    if !lease.phase.is_ended() {
+        let times = now.0.div_euclid(i64::try_from(ASKED_EVERY.0).unwrap_or(1));
+        effects.push(Effect::Send { to: lease.peer, topic: Topic::Where(id, times), request: Request::Where { lease: id } });
+    }
+    if let Some(renewal) = lease.renewing.as_ref().filter(|renewal| renewal.expires > now) {
+        let topic = Topic::Renewal(id, renewal.id());
+        effects.push(Effect::Send { to: lease.peer, topic, request: Request::Renew(renewal.unverified()) });
+    }
+    // The host ends a lease by its standing; only a tenant's stop needs a word of its own.
+    if let Some(end) = lease.ends.get(&Side::Tenant).filter(|_| is_told(lease, now)) {
+        effects.push(Effect::Send { to: lease.peer, topic: Topic::End(id), request: Request::End(end.unverified()) });
+    }
+}
+
+fn both(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
+    if let Some(rating) = lease.ratings.get(&lease.side).filter(|rating| rating.issued + TOLD_FOR > now) {
+        let topic = Topic::Rating(lease.id(), rating.id());
+        effects.push(Effect::Send { to: lease.peer, topic, request: Request::Rate(rating.unverified()) });
+    }
+}
+
+fn is_told(lease: &Lease, now: Timestamp) -> bool {
+    lease.ended().is_none_or(|ended| ended + TOLD_FOR > now)
+}
+
+fn next_tick(lease: &Lease) -> Timestamp {
+    let last = lease.tick.as_ref().map(|tick| tick.issued).or(lease.started).unwrap_or(lease.moved);
+    last + lease.contract.rules.tick
+}
+
+/// When time alone next brings something for a live lease.
+fn next(lease: &Lease, now: Timestamp) -> Timestamp {
+    let rules = &lease.contract.rules;
+    let just_after = |at: Timestamp| at + Span(1);
+    let timers = match (lease.side, lease.phase) {
+        (Side::Host, Phase::Agreed) => [Some(now), None, None],
+        (Side::Host, Phase::Fetching) => [Some(just_after(lease.moved + rules.fetch_within)), None, None],
+        (Side::Host, Phase::Starting) => [Some(just_after(lease.moved + rules.start_within)), None, None],
+        (Side::Host, Phase::Running) => {
+            let unsigned = lease.unsigned_since.map(|since| just_after(since + rules.tick + rules.sign_within));
+            [lease.over(), Some(next_tick(lease)), unsigned]
+        }
+        (Side::Host, Phase::Frozen(_)) => [lease.over(), Some(just_after(lease.moved + rules.grace)), None],
+        (Side::Host, Phase::Closing(_)) | (_, Phase::Ended(_)) => [None, None, None],
+        (Side::Tenant, _) => [Some(now + ASKED_EVERY), lease.over(), None],
+    };
+    timers.into_iter().flatten().filter(|at| *at > now).min().unwrap_or(now + ASKED_EVERY)
+}

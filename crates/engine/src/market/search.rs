@@ -1,0 +1,184 @@
+//! Which offers suit, in which order, and why; and where none does, what would have to give.
+
+use super::{Book, Listing, rate};
+use crate::reputation;
+use model::{Arithmetic, DeviceId, Mode, Rate, Resources, Span, Timestamp};
+
+/// What a tenant looks for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// With how much.
+    pub resources: Resources,
+    /// For how long.
+    pub term: Span,
+    /// The most that an hour may cost; none: whatever it costs.
+    pub cap: Option<Rate>,
+    /// Only this way of paying.
+    pub mode: Option<Mode>,
+    /// Only this architecture.
+    pub arch: Option<String>,
+    /// Only offers of this device.
+    pub host: Option<DeviceId>,
+    /// The least speed of one core, in rating units.
+    pub min_core: u32,
+    /// The least score, in thousandths.
+    pub min_trust: u32,
+    /// Not our own.
+    pub me: DeviceId,
+}
+
+/// An offer that suits.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// Which.
+    pub listing: Listing,
+    /// What an hour of the wanted resources costs there.
+    pub rate: Rate,
+    /// Why it stands where it stands.
+    pub weight: Weight,
+}
+
+/// What the order is made of: cheapest for its speed first, then the better trusted, then the faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Millionths for an hour, for each 1000 rating units of one core.
+    pub price_per_speed: i64,
+    /// The host's score, in thousandths.
+    pub trust: u32,
+    /// Rating units of one core.
+    pub core: u32,
+}
+
+/// A term of a query that an offer does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It lends less than is wanted.
+    TooSmall {
+        /// What it lends.
+        lent: Resources,
+    },
+    /// It costs more than the cap.
+    TooDear {
+        /// What it costs.
+        rate: Rate,
+    },
+    /// Another currency than the cap's.
+    OtherCurrency {
+        /// What it costs.
+        rate: Rate,
+    },
+    /// It does not lend for so long.
+    TooShort {
+        /// The longest term.
+        longest: Span,
+    },
+    /// Another way of paying.
+    OtherMode {
+        /// Which.
+        mode: Mode,
+    },
+    /// Another architecture.
+    OtherArch,
+    /// Slower than is wanted.
+    TooSlow {
+        /// Rating units of one core.
+        core: u32,
+    },
+    /// Less trusted than is wanted.
+    TooLittleTrust {
+        /// Its score, in thousandths.
+        trust: u32,
+    },
+    /// Its price cannot be counted.
+    Uncountable,
+}
+
+/// An offer that fails in a few terms.
+#[derive(Clone, Debug)]
+pub struct NearMiss {
+    /// Which.
+    pub listing: Listing,
+    /// In which.
+    pub misses: Vec<Miss>,
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What suits, best first.
+    pub matches: Vec<Match>,
+    /// What does not, nearest first; at most 20.
+    pub near: Vec<NearMiss>,
+    /// How many offers were looked at.
+    pub looked_at: usize,
+}
+
+/// Looks through the book.
+pub fn search(book: &Book, reputation: &reputation::State, now: Timestamp, query: &Query) -> Found {
+    let mut found = Found::default();
+    let others = book.standing(now).filter(|listing| listing.offer.signer() != query.me);
+    for listing in others.filter(|listing| query.host.is_none_or(|host| listing.offer.signer() == host)) {
+        found.looked_at += 1;
+        let trust = reputation.score(listing.host.party.person).trust();
+        match judge(listing, trust, query) {
+            Ok((rate, weight)) => found.matches.push(Match { listing: listing.clone(), rate, weight }),
+            Err(misses) => found.near.push(NearMiss { listing: listing.clone(), misses }),
+        }
+    }
+    found.matches.sort_by_key(|m| (m.weight.price_per_speed, std::cmp::Reverse(m.weight.trust), std::cmp::Reverse(m.weight.core), m.listing.offer.id()));
+    found.near.sort_by_key(|near| (near.misses.len(), near.listing.offer.id()));
+    found.near.truncate(20);
+    found
+}
+
+fn judge(listing: &Listing, trust: u32, query: &Query) -> Result<(Rate, Weight), Vec<Miss>> {
+    let offer = &listing.offer;
+    let share = &offer.share;
+    let Ok(rate) = rate(&share.prices, &query.resources, &offer.speed) else { return Err(vec![Miss::Uncountable]) };
+    let checks = [
+        (!share.resources.holds(&query.resources)).then_some(Miss::TooSmall { lent: share.resources }),
+        query.cap.and_then(|cap| too_dear(rate, cap)),
+        (share.terms.longest < query.term).then_some(Miss::TooShort { longest: share.terms.longest }),
+        query.mode.filter(|mode| *mode != share.prices.mode).map(|_| Miss::OtherMode { mode: share.prices.mode }),
+        query.arch.as_ref().filter(|arch| **arch != offer.arch).map(|_| Miss::OtherArch),
+        (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
+        (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
+    ];
+    let misses: Vec<Miss> = checks.into_iter().flatten().collect();
+    if !misses.is_empty() {
+        return Err(misses);
+    }
+    let price_per_speed = i128::from(rate.hourly.micros) * 1_000 / i128::from(offer.speed.core.max(1));
+    let weight = Weight { price_per_speed: i64::try_from(price_per_speed).unwrap_or(i64::MAX), trust, core: offer.speed.core };
+    Ok((rate, weight))
+}
+
+/// A gift keeps to any cap; otherwise currencies must be the same to be compared.
+fn too_dear(rate: Rate, cap: Rate) -> Option<Miss> {
+    if rate.hourly.micros == 0 {
+        return None;
+    }
+    match rate.hourly.exceeds(cap.hourly) {
+        Ok(dear) => dear.then_some(Miss::TooDear { rate }),
+        Err(Arithmetic::Mixed(..) | Arithmetic::Overflow) => Some(Miss::OtherCurrency { rate }),
+    }
+}
+
+impl Miss {
+    /// What would have matched, as a sentence without its full stop.
+    pub fn remedy(&self) -> String {
+        match self {
+            Miss::TooSmall { lent } => format!("it lends {lent}: ask for less"),
+            Miss::TooDear { rate } => format!("it costs {rate}: raise the cap"),
+            Miss::OtherCurrency { rate } => format!("it costs {rate}: name the cap in that currency"),
+            Miss::TooShort { longest } => format!("it lends for {longest} at the longest: ask for a shorter time"),
+            Miss::OtherMode { mode: Mode::Gift } => "it is a gift".to_owned(),
+            Miss::OtherMode { mode: Mode::Barter } => "it is for barter".to_owned(),
+            Miss::OtherMode { mode: Mode::Rent } => "it is for rent".to_owned(),
+            Miss::OtherArch => "it has another processor architecture: name an image for it".to_owned(),
+            Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
+            Miss::TooLittleTrust { trust } => format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10),
+            Miss::Uncountable => "its price is too large to be counted".to_owned(),
+        }
+    }
+}
