@@ -1,3 +1,4 @@
 //! The only hands on this computer: images, guests, what the machine has and what it can do.
 
+pub mod guest;
 pub mod image;

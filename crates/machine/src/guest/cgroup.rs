@@ -1,0 +1,398 @@
+//! Control groups: what holds a guest to its limits, measures it, freezes it, and finds all of its processes.
+//!
+//! Version 2: one group per guest below one that is ours to divide. Version 1 (as root only): one group per guest and
+//! controller, and one in the unified hierarchy beside them, which alone can freeze processes so that they can still
+//! be killed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::error::{LimitError, Os, Remedy};
+use super::record::Usage;
+use super::spec::{GuestId, LimitName, Limits};
+
+/// The groups that we may divide among guests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hierarchy {
+    /// One hierarchy for each controller.
+    V1 {
+        /// Limits processor time.
+        cpu: PathBuf,
+        /// Measures it; often the same place.
+        cpuacct: PathBuf,
+        /// Limits and measures memory.
+        memory: PathBuf,
+        /// Limits processes.
+        pids: PathBuf,
+        /// Freezes.
+        unified: PathBuf,
+    },
+    /// One hierarchy for all.
+    V2 {
+        /// Has all controllers enabled for its children.
+        parent: PathBuf,
+    },
+}
+
+/// The groups of one guest.
+#[derive(Clone, Debug)]
+pub struct Group {
+    name: String,
+    hierarchy: Hierarchy,
+}
+
+/// Microseconds over which processor time is shared out: short enough that a guest never stalls for long.
+const PERIOD: u64 = 100_000;
+
+/// The runtime and its helper live in the group beside the guest's processes.
+const RUNTIME_PIDS: u32 = 3;
+
+impl Hierarchy {
+    /// Looks for groups that we may divide, and prepares them.
+    ///
+    /// # Errors
+    /// Names the first limit that could not be enforced.
+    pub fn find() -> Result<Hierarchy, LimitError> {
+        let mounts = Mounts::read();
+        if mounts.v1.is_empty() { find_v2(&mounts) } else { find_v1(&mounts) }
+    }
+
+    /// The version, for people.
+    pub fn version(&self) -> u8 {
+        match self {
+            Hierarchy::V1 { .. } => 1,
+            Hierarchy::V2 { .. } => 2,
+        }
+    }
+
+    /// The groups of `id`; they need not be there.
+    pub fn group(&self, id: &GuestId) -> Group {
+        Group { name: id.to_string(), hierarchy: self.clone() }
+    }
+}
+
+impl Group {
+    /// Makes the groups and sets the limits in them.
+    pub fn create(&self, limits: &Limits) -> Result<(), LimitError> {
+        for (limit, dir) in self.dirs() {
+            make_dir(&dir).map_err(|os| LimitError::NoGroup { limit, dir, os })?;
+        }
+        let cpu = u64::from(limits.cpu_millis) * PERIOD / 1000;
+        // A quarter of the usual share for each core: the owner's programs come first where both want the processor.
+        let shares = (u64::from(limits.cpu_millis) * 256 / 1000).max(2);
+        let pids = limits.pids.saturating_add(RUNTIME_PIDS);
+        let set = |limit, dir: &Path, file: &str, value: u64| write(limit, dir.join(file), value.to_string());
+        match &self.hierarchy {
+            Hierarchy::V1 { cpu: cpus, memory, pids: processes, .. } => {
+                let (cpus, memory, processes) =
+                    (cpus.join(&self.name), memory.join(&self.name), processes.join(&self.name));
+                set(LimitName::Cpu, &cpus, "cpu.cfs_period_us", PERIOD)?;
+                set(LimitName::Cpu, &cpus, "cpu.cfs_quota_us", cpu)?;
+                set(LimitName::Cpu, &cpus, "cpu.shares", shares)?;
+                set(LimitName::Memory, &memory, "memory.limit_in_bytes", limits.ram())?;
+                if memory.join("memory.memsw.limit_in_bytes").exists() {
+                    set(LimitName::Memory, &memory, "memory.memsw.limit_in_bytes", limits.ram())?;
+                } else {
+                    // A kernel that does not count swap: then the guest gets none.
+                    set(LimitName::Memory, &memory, "memory.swappiness", 0)?;
+                }
+                set(LimitName::Pids, &processes, "pids.max", pids.into())
+            }
+            Hierarchy::V2 { parent } => {
+                let dir = parent.join(&self.name);
+                write(LimitName::Cpu, dir.join("cpu.max"), format!("{cpu} {PERIOD}"))?;
+                set(LimitName::Cpu, &dir, "cpu.weight", (shares * 100 / 1024).clamp(1, 10_000))?;
+                set(LimitName::Memory, &dir, "memory.max", limits.ram())?;
+                if dir.join("memory.swap.max").exists() {
+                    set(LimitName::Memory, &dir, "memory.swap.max", 0)?;
+                }
+                set(LimitName::Pids, &dir, "pids.max", pids.into())
+            }
+        }
+    }
+
+    /// Puts a process, and all that it will ever start, under the limits.
+    pub fn enter(&self, pid: Pid) -> io::Result<()> {
+        self.dirs()
+            .iter()
+            .try_for_each(|(_, dir)| fs::write(dir.join("cgroup.procs"), pid.as_raw_pid().to_string()))
+    }
+
+    /// Freezes or thaws all processes, and waits until it is so, at most `within`.
+    pub fn set_frozen(&self, frozen: bool, within: Duration) -> io::Result<()> {
+        fs::write(self.unified().join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+        self.wait_until("frozen", frozen.into(), within)
+    }
+
+    /// Waits for a value in the group's events.
+    fn wait_until(&self, key: &str, value: u64, within: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + within;
+        let events = fs::File::open(self.unified().join("cgroup.events"))?;
+        loop {
+            let mut text = [0; 256];
+            let length = events.read_at(&mut text, 0)?;
+            if keyed(&String::from_utf8_lossy(&text[..length]), key) == Some(value) {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
+            // The kernel calls a changed file urgent.
+            if poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    /// Kills every process in the group.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.unified().join("cgroup.kill"), "1")
+    }
+
+    /// What the group has used; what cannot be read counts nought.
+    pub fn usage(&self) -> Usage {
+        let number = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        let keyed_in = |path: PathBuf, key| fs::read_to_string(path).ok().and_then(|text| keyed(&text, key));
+        let (cpu_ms, memory_bytes, memory_peak, oom_kills) = match &self.hierarchy {
+            Hierarchy::V1 { cpuacct, memory, .. } => {
+                let (cpuacct, memory) = (cpuacct.join(&self.name), memory.join(&self.name));
+                (
+                    number(cpuacct.join("cpuacct.usage")).map(|ns: u64| ns / 1_000_000),
+                    number(memory.join("memory.usage_in_bytes")),
+                    number(memory.join("memory.max_usage_in_bytes")),
+                    keyed_in(memory.join("memory.oom_control"), "oom_kill"),
+                )
+            }
+            Hierarchy::V2 { parent } => {
+                let dir = parent.join(&self.name);
+                (
+                    keyed_in(dir.join("cpu.stat"), "usage_usec").map(|us| us / 1000),
+                    number(dir.join("memory.current")),
+                    number(dir.join("memory.peak")),
+                    keyed_in(dir.join("memory.events"), "oom_kill"),
+                )
+            }
+        };
+        Usage {
+            cpu_ms: cpu_ms.unwrap_or(0),
+            memory_bytes: memory_bytes.unwrap_or(0),
+            memory_peak: memory_peak.unwrap_or(0),
+            oom_kills: oom_kills.unwrap_or(0),
+            ..Usage::default()
+        }
+    }
+
+    /// Removes the groups. Fails with `EBUSY` while a process is left in one.
+    pub fn remove(&self) -> io::Result<()> {
+        self.dirs().iter().try_for_each(|(_, dir)| match fs::remove_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        })
+    }
+
+    /// Kills what is left in the groups and removes them; the dead may take a moment to leave.
+    pub fn kill_and_remove(&self, within: Duration) -> io::Result<()> {
+        if !self.unified().exists() {
+            return self.remove();
+        }
+        self.kill()?;
+        self.wait_until("populated", 0, within)?;
+        self.remove()
+    }
+
+    /// Each group, with what would be without a limit if it were missing.
+    fn dirs(&self) -> Vec<(LimitName, PathBuf)> {
+        let own = |limit, parent: &Path| (limit, parent.join(&self.name));
+        match &self.hierarchy {
+            Hierarchy::V1 { cpu, cpuacct, memory, pids, unified } => vec![
+                own(LimitName::Cpu, cpu),
+                own(LimitName::Cpu, cpuacct),
+                own(LimitName::Memory, memory),
+                own(LimitName::Pids, pids),
+                own(LimitName::Freezing, unified),
+            ],
+            Hierarchy::V2 { parent } => vec![own(LimitName::Memory, parent)],
+        }
+    }
+
+    fn unified(&self) -> PathBuf {
+        match &self.hierarchy {
+            Hierarchy::V1 { unified: parent, .. } | Hierarchy::V2 { parent } => parent.join(&self.name),
+        }
+    }
+}
+
+/// Where control groups are mounted.
+struct Mounts {
+    /// Controllers and their hierarchy's root.
+    v1: Vec<(String, PathBuf)>,
+    v2: Option<PathBuf>,
+}
+
+/// What enforces which limit.
+const CONTROLLERS: [(&str, LimitName); 3] =
+    [("cpu", LimitName::Cpu), ("memory", LimitName::Memory), ("pids", LimitName::Pids)];
+
+impl Mounts {
+    fn read() -> Mounts {
+        Mounts::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// Lines as proc(5) has them: `.. root mountpoint options [fields] - type source super-options`.
+    fn parse(mountinfo: &str) -> Mounts {
+        let mut mounts = Mounts { v1: Vec::new(), v2: None };
+        for line in mountinfo.lines() {
+            let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+            let Some(at) = mount.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut filesystem = filesystem.split(' ');
+            match (filesystem.next(), filesystem.nth(1)) {
+                (Some("cgroup2"), _) => mounts.v2 = mounts.v2.or(Some(at)),
+                (Some("cgroup"), Some(options)) => {
+                    let names = options.split(',').filter(|option| !option.contains('='));
+                    mounts.v1.extend(names.map(|name| (name.to_owned(), at.clone())));
+                }
+                _ => {}
+            }
+        }
+        // Named hierarchies (`name=systemd`) limit nothing, and stand on pure version 2 machines too.
+        mounts.v1.retain(|(name, _)| ["cpu", "cpuacct", "memory", "pids"].contains(&name.as_str()));
+        mounts
+    }
+}
+
+fn find_v1(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
+    let ours = |controller: &str, limit| {
+        let missing = |remedy| LimitError::NoController { limit, controller: controller.to_owned(), remedy };
+        let (_, root) =
+            mounts.v1.iter().find(|(name, _)| name == controller).ok_or(missing(Remedy::Kernel))?;
+        let parent = root.join("sublet");
+        make_dir(&parent).map_err(|_| missing(Remedy::Root))?;
+        Ok(parent)
+    };
+    let freezer = |remedy| LimitError::NoController {
+        limit: LimitName::Freezing,
+        controller: "cgroup2".to_owned(),
+        remedy,
+    };
+    let unified = mounts.v2.as_ref().ok_or(freezer(Remedy::MountUnified))?.join("sublet");
+    make_dir(&unified).map_err(|_| freezer(Remedy::Root))?;
+    if !unified.join("cgroup.freeze").exists() || !unified.join("cgroup.kill").exists() {
+        return Err(freezer(Remedy::Kernel));
+    }
+    Ok(Hierarchy::V1 {
+        cpu: ours("cpu", LimitName::Cpu)?,
+        cpuacct: ours("cpuacct", LimitName::Cpu)?,
+        memory: ours("memory", LimitName::Memory)?,
+        pids: ours("pids", LimitName::Pids)?,
+        unified,
+    })
+}
+
+fn find_v2(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
+    let missing = |(controller, limit): (&str, LimitName), remedy| LimitError::NoController {
+        limit,
+        controller: controller.to_owned(),
+        remedy,
+    };
+    let root = mounts.v2.as_ref().ok_or(missing(CONTROLLERS[0], Remedy::Kernel))?;
+    let own = own_v2_group(root);
+    // A service's group is ours if systemd handed it over; root otherwise takes a group of its own at the top.
+    let parent = match own.filter(|own| is_delegated(own)) {
+        Some(own) => {
+            leave_for_leaf(&own).map_err(|_| missing(CONTROLLERS[0], Remedy::Delegate))?;
+            own
+        }
+        None if rustix::process::geteuid().is_root() => root.join("sublet"),
+        None => return Err(missing(CONTROLLERS[0], Remedy::Delegate)),
+    };
+    make_dir(&parent).map_err(|_| missing(CONTROLLERS[0], Remedy::Delegate))?;
+    for controller in CONTROLLERS {
+        let enable = |dir: &Path| fs::write(dir.join("cgroup.subtree_control"), format!("+{}", controller.0));
+        if parent.parent() == Some(root.as_path()) {
+            enable(root).map_err(|_| missing(controller, Remedy::Kernel))?;
+        }
+        enable(&parent).map_err(|_| missing(controller, Remedy::Delegate))?;
+    }
+    Ok(Hierarchy::V2 { parent })
+}
+
+fn own_v2_group(root: &Path) -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // A second start of ours finds itself in the leaf that the first one made.
+    Some(root.join(path.strip_suffix(&format!("/{LEAF}")).unwrap_or(path)))
+}
+
+/// systemd marks what it hands over; without it, writing there would be taken back at its next reload.
+fn is_delegated(group: &Path) -> bool {
+    let mut value = [0; 8];
+    let marked = ["user.delegate", "trusted.delegate"].iter().any(|mark| {
+        rustix::fs::getxattr(group, *mark, &mut value).is_ok_and(|n| value.starts_with(b"1") && n == 1)
+    });
+    let writable = rustix::fs::access(group.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+    marked && writable
+}
+
+/// Groups of version 2 have processes or children, not both: ours move one down.
+fn leave_for_leaf(own: &Path) -> io::Result<()> {
+    let leaf = own.join(LEAF);
+    make_dir(&leaf).map_err(|Os(number)| io::Error::from_raw_os_error(number))?;
+    for pid in fs::read_to_string(own.join("cgroup.procs"))?.lines() {
+        fs::write(leaf.join("cgroup.procs"), pid)?;
+    }
+    Ok(())
+}
+
+const LEAF: &str = "node";
+
+fn make_dir(dir: &Path) -> Result<(), Os> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn write(limit: LimitName, file: PathBuf, value: String) -> Result<(), LimitError> {
+    fs::write(&file, &value).map_err(|error| LimitError::Refused { limit, file, value, os: error.into() })
+}
+
+/// A number from lines of `key value`.
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_are_found_in_the_list_of_mounts() {
+        let hybrid = "31 25 0:26 / /sys/fs/cgroup/unified rw shared:5 - cgroup2 cgroup2 rw\n\
+                      34 25 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      35 25 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
+        let mounts = Mounts::parse(hybrid);
+        let both = PathBuf::from("/sys/fs/cgroup/cpu,cpuacct");
+        assert_eq!(mounts.v1, [("cpu".to_owned(), both.clone()), ("cpuacct".to_owned(), both)]);
+        assert_eq!(mounts.v2, Some("/sys/fs/cgroup/unified".into()));
+    }
+
+    #[test]
+    fn a_machine_without_the_unified_hierarchy_is_told_to_mount_it() {
+        let mounts = Mounts { v1: vec![("cpu".into(), "/nowhere".into())], v2: None };
+        let refused = find_v1(&mounts).unwrap_err();
+        assert!(refused.to_string().contains("mount -t cgroup2"), "{refused}");
+    }
+
+    #[test]
+    fn numbers_are_read_by_their_whole_key() {
+        assert_eq!(keyed("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), Some(3));
+        assert_eq!(keyed("oom 1\n", "oom_kill"), None);
+    }
+}

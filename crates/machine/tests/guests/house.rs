@@ -1,0 +1,192 @@
+//! A host for the tests: a directory of guests, and an image made of busybox.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longer than anything here takes on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct House {
+    pub guests: Guests,
+    events: mpsc::Receiver<GuestEvent>,
+    dir: TempDir,
+}
+
+impl House {
+    pub fn new() -> House {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        make_image(&dir.path().join("layer"));
+        let (guests, events) = open(&dir.path().join("guests"));
+        House { guests, events, dir }
+    }
+
+    /// The node stops, and starts again after `meanwhile`.
+    pub async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
+        let (nobody, _) = open(&self.dir.path().join("unused"));
+        drop(std::mem::replace(&mut self.guests, nobody));
+        meanwhile.await;
+        (self.guests, self.events) = open(&self.dir.path().join("guests"));
+    }
+
+    /// A shell that runs `script`.
+    pub fn spec(&self, script: &str) -> GuestSpec {
+        let mut id = [0; 32];
+        getrandom::fill(&mut id).expect("chance");
+        GuestSpec {
+            id: GuestId::new(id),
+            layers: vec![self.dir.path().join("layer")],
+            args: ["sh", "-c", script].map(String::from).to_vec(),
+            env: vec![],
+            cwd: "/".into(),
+            user: String::new(),
+            hostname: "guest".into(),
+            limits: Limits {
+                cpu_millis: 500,
+                memory: 64 << 20,
+                disk: 8 << 20,
+                inodes: 512,
+                pids: 32,
+                open_files: 256,
+                log_bytes: 256 << 10,
+            },
+            grace: Grace::default(),
+        }
+    }
+
+    pub async fn start(&self, script: &str) -> GuestId {
+        let spec = self.spec(script);
+        self.guests.start(&spec).await.expect("the guest starts");
+        spec.id
+    }
+
+    /// The next thing that happens.
+    pub async fn event(&mut self) -> GuestEvent {
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("a living node")
+    }
+
+    pub async fn exit_code(&mut self, wanted: GuestId) -> i32 {
+        match self.event().await {
+            GuestEvent::Exited { id, code } if id == wanted => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn see(&self, id: GuestId) -> GuestSeen {
+        let all = self.guests.seen().await.expect("guests are seen");
+        all.into_iter().find(|seen| seen.id == id).expect("the guest is among them")
+    }
+
+    /// All that the guest has printed, when it has ended.
+    pub async fn printed(&self, id: GuestId) -> String {
+        let (mut bytes, mut offset) = (Vec::new(), 0);
+        loop {
+            let chunk = self.guests.logs(id, offset, PATIENCE).await.expect("a log");
+            offset = chunk.next;
+            bytes.extend(chunk.pieces.into_iter().flat_map(|piece| piece.bytes));
+            if chunk.ended {
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+    }
+
+    /// Waits until the guest has printed `words`.
+    pub async fn printed_until(&self, id: GuestId, words: &str) {
+        let (mut text, mut offset) = (String::new(), 0);
+        while !text.contains(words) {
+            let chunk = self.guests.logs(id, offset, PATIENCE).await.expect("a log");
+            assert!(!chunk.ended, "it ended, and printed {text:?}");
+            offset = chunk.next;
+            chunk.pieces.iter().for_each(|piece| text.push_str(&String::from_utf8_lossy(&piece.bytes)));
+        }
+    }
+
+    /// Runs a script to its end, and returns what it printed and its exit code.
+    pub async fn output(&mut self, script: &str) -> (String, i32) {
+        let id = self.start(script).await;
+        let printed = self.printed(id).await;
+        (printed, self.exit_code(id).await)
+    }
+
+    /// Puts the guests elsewhere; there must be none yet.
+    pub fn move_guests_to(&mut self, place: &str) {
+        (self.guests, self.events) = open(&self.dir.path().join(place));
+    }
+
+    /// Another guest under the same id.
+    pub fn spec_of(&self, id: GuestId, script: &str) -> GuestSpec {
+        GuestSpec { id, ..self.spec(script) }
+    }
+
+    /// All processes that are under the guest's limits, the runtime's among them.
+    pub fn processes(&self, id: GuestId) -> Vec<u32> {
+        let groups = self.groups(id);
+        let procs = groups.first().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+        procs.unwrap_or_default().lines().map(|pid| pid.parse().expect("a number")).collect()
+    }
+
+    /// The guest's control groups that exist.
+    pub fn groups(&self, id: GuestId) -> Vec<PathBuf> {
+        let parents = fs::read_dir("/sys/fs/cgroup").expect("control groups").map(|entry| entry.expect("one").path());
+        let own = parents.map(|parent| parent.join("sublet")).chain(["/sys/fs/cgroup/sublet".into()]);
+        own.map(|parent| parent.join(id.to_string())).filter(|group| group.exists()).collect()
+    }
+
+    /// The file that tells whether the guest is frozen.
+    pub fn freezer(&self, id: GuestId) -> PathBuf {
+        let mut files = self.groups(id).into_iter().map(|group| group.join("cgroup.events"));
+        files.find(|file| file.exists()).expect("a group that can be frozen")
+    }
+
+    /// The process that holds the guest: it carries the guest's id on its command line.
+    pub fn supervisor(&self, id: GuestId) -> Pid {
+        let id = id.to_string();
+        let processes = fs::read_dir("/proc").expect("processes");
+        let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        let is_it = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            words.nth(1) == Some(b"supervise") && words.next() == Some(id.as_bytes())
+        };
+        pids.filter(is_it).find_map(Pid::from_raw).expect("a supervisor")
+    }
+
+    pub fn guest_dir(&self, id: GuestId) -> PathBuf {
+        self.dir.path().join("guests").join(id.to_string())
+    }
+
+    pub fn image(&self) -> PathBuf {
+        self.dir.path().join("layer")
+    }
+}
+
+fn open(root: &Path) -> (Guests, mpsc::Receiver<GuestEvent>) {
+    let (sender, events) = mpsc::channel(64);
+    let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
+    (Guests::open(root.to_owned(), supervisor, sender).expect("a directory of guests"), events)
+}
+
+fn make_image(layer: &Path) {
+    const TOOLS: [&str; 24] = [
+        "sh", "true", "sleep", "cat", "echo", "ls", "dd", "id", "ps", "nc", "yes", "head", "wc", "touch",
+        "mkdir", "rm", "hostname", "mount", "mknod", "tail", "kill", "httpd", "ip", "chmod",
+    ];
+    let busybox = Path::new("/bin/busybox");
+    assert!(busybox.exists(), "these tests need /bin/busybox: apt-get install busybox-static");
+    for dir in ["bin", "etc", "tmp", "proc", "dev", "root"] {
+        fs::create_dir_all(layer.join(dir)).expect("a directory in the image");
+    }
+    fs::copy(busybox, layer.join("bin/busybox")).expect("a copy of busybox");
+    for tool in TOOLS {
+        symlink("busybox", layer.join("bin").join(tool)).expect("a link to busybox");
+    }
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv:/bin/sh\n";
+    fs::write(layer.join("etc/passwd"), passwd).expect("the image's users");
+}
