@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{
-    Config, DescriptorBuilder, HistoryBuilder, ImageConfiguration, ImageManifest, ImageManifestBuilder, MediaType,
+    Config, DescriptorBuilder, HistoryBuilder, ImageConfiguration, ImageManifestBuilder, MediaType,
 };
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
@@ -50,10 +50,17 @@ const ZSTD_LEVEL: i32 = 3;
 /// # Errors
 /// `Unsupported` for a folder with sockets or devices in it, `Io`, `Full`.
 pub(super) fn build(content: &Content, spec: &BuildSpec, base: Option<(&Entry, Rootfs)>) -> Result<Digest, ImageError> {
-    let (entry, rootfs) = base.map_or((None, None), |(entry, rootfs)| (Some(entry), Some(rootfs)));
+    let (entry, rootfs) = base.unzip();
     let layer = write_layer(content, &spec.dir, rootfs.as_ref())?;
     let config = configuration(spec, entry.map(|entry| &entry.config.document), &layer)?;
-    write_image(content, &config, entry.map(|entry| &entry.manifest.document), layer)
+    let mut layers = Vec::new();
+    for below in entry.iter().flat_map(|entry| entry.manifest.document.layers()) {
+        // Docker's names for layers may not stand in an OCI manifest.
+        let media = oci_layer_type(below.media_type())?;
+        layers.push(descriptor(media, below.digest().to_string().parse()?, below.size())?);
+    }
+    layers.push(descriptor(MediaType::ImageLayerZstd, layer.digest, layer.size)?);
+    write_manifest(content, &canonical(&config)?, layers)
 }
 
 /// A layer that is in the store.
@@ -81,30 +88,13 @@ pub(super) fn compress_layer(
     Ok(NewLayer { digest, size, diff_id })
 }
 
-/// Writes configuration and manifest around layers that are in the store.
-pub(super) fn write_image(
-    content: &Content,
-    config: &ImageConfiguration,
-    base: Option<&ImageManifest>,
-    layer: NewLayer,
-) -> Result<Digest, ImageError> {
-    let mut layers = Vec::new();
-    for below in base.iter().flat_map(|manifest| manifest.layers()) {
-        // Docker's names for layers may not stand in an OCI manifest.
-        let media = oci_layer_type(below.media_type())?;
-        layers.push(descriptor(media, below.digest().to_string().parse()?, below.size())?);
-    }
-    layers.push(descriptor(MediaType::ImageLayerZstd, layer.digest, layer.size)?);
-    write_manifest(content, config, layers)
-}
-
+/// Writes configuration and manifest around layers that are in the store; says the manifest's digest.
 pub(super) fn write_manifest(
     content: &Content,
-    config: &ImageConfiguration,
+    config: &[u8],
     layers: Vec<oci_spec::image::Descriptor>,
 ) -> Result<Digest, ImageError> {
-    let config = canonical(config)?;
-    let digest = content.put(&config)?;
+    let digest = content.put(config)?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)

@@ -125,12 +125,13 @@ impl Content {
 
     /// As `receive`, but waits for whoever is receiving the same blob.
     pub(super) async fn receive_in_turn(
-        &self,
+        self: &Arc<Content>,
         digest: &Digest,
         size: u64,
     ) -> Result<Option<BlobWriter>, ImageError> {
         let claim = self.incoming.take(digest).await;
-        self.receive_claimed(digest, size, claim)
+        let (content, digest) = (self.clone(), *digest);
+        super::blocking(move || content.receive_claimed(&digest, size, claim)).await
     }
 
     fn receive_claimed(
@@ -495,6 +496,7 @@ mod tests {
     #[tokio::test]
     async fn one_waits_for_the_other() {
         let (_directory, content) = store();
+        let content = Arc::new(content);
         let digest = Digest::of(b"hello");
         let mut first = content.receive(&digest, 5).expect("receive").expect("it is new");
         let second = content.receive_in_turn(&digest, 5);

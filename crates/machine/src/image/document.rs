@@ -154,6 +154,11 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Config, ImageError> {
+        Config::parse_alone(bytes, manifest.layers.len())
+    }
+
+    /// For an archive that has no manifest, only a list of layers.
+    pub(super) fn parse_alone(bytes: &[u8], layers: usize) -> Result<Config, ImageError> {
         let document: ImageConfiguration = parse(bytes, "the image's configuration")?;
         let platform = Platform {
             os: document.os().to_string(),
@@ -166,8 +171,8 @@ impl Config {
         }
         let diff_ids: Vec<Digest> =
             document.rootfs().diff_ids().iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
-        if diff_ids.len() != manifest.layers.len() {
-            let why = format!("{} layers, but {} diffIDs", manifest.layers.len(), diff_ids.len());
+        if diff_ids.len() != layers {
+            let why = format!("{layers} layers, but {} diffIDs", diff_ids.len());
             return Err(ImageError::malformed("the image's configuration", why));
         }
         let labels = document.labels_of_config().into_iter().flatten();
@@ -193,8 +198,21 @@ pub(super) struct Candidate {
     pub(super) is_index: bool,
 }
 
+impl Candidate {
+    /// Compares what came with what the index promised.
+    pub(super) fn check_size(&self, found: u64) -> Result<(), ImageError> {
+        if found == self.size {
+            return Ok(());
+        }
+        Err(ImageError::SizeMismatch { digest: self.digest, expected: self.size, found })
+    }
+}
+
 /// The annotation by which an OCI layout names what its index lists.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Docker writes the whole name here, and into the other only the tag.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -222,7 +240,9 @@ pub(super) fn parse_index(bytes: &[u8]) -> Result<Vec<Candidate>, ImageError> {
                 architecture: platform.architecture().to_string(),
                 variant: platform.variant().clone(),
             }),
-            name: entry.annotations().as_ref().and_then(|notes| notes.get(REF_NAME).cloned()),
+            name: entry.annotations().as_ref().and_then(|notes| {
+                notes.get(CONTAINERD_NAME).or_else(|| notes.get(REF_NAME)).cloned()
+            }),
             is_index,
         });
     }

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +14,7 @@ use super::content::{Content, sync_directory};
 use super::unpack::{Limits, unpack};
 use super::{Digest, ImageError};
 
-/// Makes sure that this layer lies unpacked, and says where. `read` counts the compressed bytes as they are read.
+/// Makes sure that this layer lies unpacked. `read` counts the compressed bytes as they are read.
 ///
 /// # Errors
 /// Those of `unpack`; `DigestMismatch` when the content is not the diffID's.
@@ -25,18 +24,17 @@ pub(super) async fn provide(
     diff_id: Digest,
     read: Arc<AtomicU64>,
     cancel: CancellationToken,
-) -> Result<PathBuf, ImageError> {
+) -> Result<(), ImageError> {
     let claim = tokio::select! {
         claim = content.unpacking.take(&diff_id) => claim,
         () = cancel.cancelled() => return Err(ImageError::Cancelled),
     };
     super::blocking(move || {
         let _claim = claim;
-        let target = content.layer(&diff_id);
-        if !target.is_dir() {
-            unpack_blob(&content, &blob, &diff_id, &read, &cancel)?;
+        if content.layer(&diff_id).is_dir() {
+            return Ok(());
         }
-        Ok(target)
+        unpack_blob(&content, &blob, &diff_id, &read, &cancel)
     })
     .await
 }

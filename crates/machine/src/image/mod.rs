@@ -17,7 +17,10 @@ mod content;
 mod digest;
 mod document;
 mod error;
+mod import;
 mod layers;
+mod pull;
+mod registry;
 mod rootfs;
 mod unpack;
 
@@ -27,7 +30,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
+use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -139,6 +143,53 @@ impl Images {
         let content = Content::open(root)?;
         let catalog = Catalog::open(&content)?;
         Ok(Images { content: Arc::new(content), catalog: Arc::new(catalog) })
+    }
+
+    /// Fetches an image by its name at a registry. Registries on this machine are asked over plain HTTP, all others
+    /// over TLS.
+    ///
+    /// # Errors
+    /// `BadReference`, `UnknownImage`, `Denied`, `Unreachable`, `Silent`, `Registry`; `NoPlatform`, `Malformed`, `Unsupported`,
+    /// `TooLarge`, `DigestMismatch`, `SizeMismatch` for what is not to be used; `Full`, `Cancelled`, `Io`. What has come
+    /// by then stays, and is not fetched again.
+    pub async fn pull(
+        &self,
+        reference: &str,
+        auth: Auth,
+        watch: Watch<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Image, ImageError> {
+        let bad = || ImageError::BadReference { reference: reference.chars().take(300).collect() };
+        let parsed: Reference = reference.parse().map_err(|_| bad())?;
+        let name = catalog::full_name(reference)?;
+        let pull = async {
+            let digest = pull::fetch(&self.content, parsed, auth, watch).await?;
+            self.adopt(&digest, name.as_deref()).await
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(ImageError::Cancelled),
+            image = pull => image,
+        }
+    }
+
+    /// Takes an image from an OCI layout in a directory, or from an archive (plain, gzip or zstd) of an OCI layout or
+    /// by `docker save`. `name` chooses one of several, and is what a single one is called here.
+    ///
+    /// # Errors
+    /// `ChooseOne`, `NoPlatform`, `Malformed`, `Unsupported`, `Hostile`, `TooLarge`, `DigestMismatch`, `SizeMismatch`,
+    /// `BadReference`, `Full`, `Io`.
+    pub async fn import(&self, path: &Path, name: Option<&str>) -> Result<Image, ImageError> {
+        name.map(catalog::full_name).transpose()?; // before the work, not after
+        let cancel = CancellationToken::new();
+        let _stop = cancel.clone().drop_guard();
+        let (images, path, name) = (self.clone(), path.to_path_buf(), name.map(str::to_owned));
+        blocking(move || {
+            let imported = import::import(&images.content, &path, name.as_deref(), &|| cancel.is_cancelled());
+            let (digest, called) = imported?;
+            images.catalog.add(&images.content, &digest, name.or(called).as_deref())
+        })
+        .await
     }
 
     /// Makes an image of a folder.
@@ -269,26 +320,15 @@ impl Images {
             .collect();
         let total = missing.iter().map(|(layer, _)| layer.size).sum();
         let read = Arc::new(AtomicU64::new(0));
+        let report = || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed), total });
         let unpacking = futures::stream::iter(missing)
             .map(|(layer, diff_id)| {
                 layers::provide(self.content.clone(), layer.digest, diff_id, read.clone(), cancel.clone())
             })
-            .buffer_unordered(UNPACKED_AT_ONCE);
-        let report = || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed).min(total), total });
-        let mut unpacking = std::pin::pin!(unpacking);
-        let mut ticks = tokio::time::interval(REPORT_EVERY);
-        loop {
-            tokio::select! {
-                layer = unpacking.next() => match layer {
-                    Some(layer) => drop(layer?),
-                    None => break,
-                },
-                _ = ticks.tick(), if total > 0 => report(),
-            }
-        }
-        if total > 0 {
-            watch(Progress { stage: Stage::Unpacking, done: total, total });
-        }
+            .buffer_unordered(UNPACKED_AT_ONCE)
+            .try_collect::<()>();
+        watched(unpacking, report).await?;
+        report();
         self.prepared(entry)
     }
 
@@ -306,6 +346,18 @@ impl Images {
     /// Where the store is.
     pub fn root(&self) -> &Path {
         &self.content.root
+    }
+}
+
+/// Does the work, and says from time to time how far it has come.
+async fn watched<T>(work: impl Future<Output = T>, report: impl Fn()) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = ticks.tick() => report(),
+        }
     }
 }
 
