@@ -1,1 +1,40 @@
-//! Sublet.
+//! The one loop: record first, then act.
+//!
+//! The node owns the four rooms below it, which do not know each other, and joins them in the language of `model`:
+//! the engine decides, the store remembers, the net talks, the machine runs guests. Everything that comes in becomes
+//! an [`engine::Input`]; what the engine decides is written down in one transaction; only then is it done. What is to
+//! be done is not a queue that a crash could lose: it is asked of the state again each time ([`engine::Engine::wanted`]).
+//!
+//! Outside, the node is a [`NodeHandle`].
+
+mod clock;
+mod config;
+mod core;
+mod error;
+mod event;
+mod execute;
+mod fetch;
+mod forward;
+mod handle;
+mod keys;
+mod logs;
+mod outbox;
+mod rent;
+mod run;
+mod serve;
+
+pub use config::Config;
+pub use core::Core;
+pub use error::{Error, Fault};
+pub use event::Event;
+pub use forward::Forward;
+pub use handle::NodeHandle;
+pub use logs::LogReader;
+pub use rent::Rent;
+pub use run::start;
+
+pub use engine;
+pub use machine;
+pub use model;
+pub use net;
+pub use store;

@@ -1,0 +1,112 @@
+//! What the loop owns, and the one way in which it changes: decide, record, make true.
+
+use crate::clock::Clock;
+use crate::outbox::Outbox;
+use crate::{Error, Event, Fault};
+use engine::{Engine, Input, Reply};
+use model::{Id, Lease, PeerKey, Timestamp};
+use std::collections::BTreeMap;
+use store::Store;
+use tokio::sync::broadcast;
+
+/// The version of the snapshots that this program writes and reads. Others are passed over: the record has it all.
+pub const SNAPSHOT_VERSION: u32 = 1;
+
+/// How many records are written between two snapshots.
+const SNAPSHOT_EVERY: u64 = 1_000;
+
+/// What the loop owns. Outside the loop it can be looked at: [`crate::NodeHandle::look`].
+pub struct Core {
+    /// What time it is.
+    pub(crate) clock: Clock,
+    /// What is true, and what follows.
+    pub(crate) engine: Engine,
+    /// What is written.
+    pub(crate) store: Store,
+    /// What goes on.
+    pub(crate) outbox: Outbox,
+    /// Images on their way here: bytes that are there, and bytes in all.
+    pub(crate) fetching: BTreeMap<Id<Lease>, (u64, u64)>,
+    /// Hosts that do not answer, since when.
+    pub(crate) silent: BTreeMap<PeerKey, Timestamp>,
+    /// Where we are reached.
+    pub(crate) addresses: Vec<String>,
+    /// Where a snapshot was taken last.
+    pub(crate) snapshot: u64,
+    pub(crate) events: broadcast::Sender<Event>,
+}
+
+impl Core {
+    /// Now, by the node's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The state and the rules.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The record and its tables.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How far the image of a lease has come: bytes that are there, and bytes in all.
+    pub fn fetching(&self, lease: Id<Lease>) -> Option<(u64, u64)> {
+        self.fetching.get(&lease).copied()
+    }
+
+    /// Decides, writes down, makes true, tells. Nothing of it happens when it cannot be written down.
+    pub(crate) fn decide(&mut self, input: Input) -> Result<Reply, Error> {
+        let now = self.now();
+        let step = self.engine.decide(now, input)?;
+        if step.records.is_empty() {
+            return Ok(step.reply);
+        }
+        let entries = tokio::task::block_in_place(|| self.store.append(now, &step.records)).map_err(Fault::from)?;
+        for entry in &entries {
+            self.engine.apply(entry);
+            if let Some(event) = Event::of(&entry.record) {
+                // Nobody may be listening.
+                let _ = self.events.send(event);
+            }
+        }
+        let last = entries.last().map_or(0, |entry| entry.seq);
+        self.keep_snapshot(last);
+        Ok(step.reply)
+    }
+
+    /// A shorter way to start from, now and then. Without it the start is slower, and nothing else.
+    fn keep_snapshot(&mut self, seq: u64) {
+        if seq < self.snapshot + SNAPSHOT_EVERY {
+            return;
+        }
+        let state = match postcard::to_stdvec(self.engine.state()) {
+            Ok(state) => state,
+            Err(error) => return tracing::warn!(%error, "no snapshot: the state has no bytes"),
+        };
+        match tokio::task::block_in_place(|| self.store.snapshot(seq, SNAPSHOT_VERSION, &state)) {
+            Ok(()) => self.snapshot = seq,
+            Err(error) => tracing::warn!(%error, "no snapshot was kept"),
+        }
+    }
+
+    /// An object that a peer has passed on: read, kept, and true to be passed on further. None when it teaches nothing.
+    pub(crate) fn learn(&mut self, bytes: &[u8]) -> Option<engine::market::Learned> {
+        use engine::market::Learned;
+        let now = self.now();
+        match self.engine.book_mut().learn(now, bytes) {
+            Ok(Learned::Nothing) => None,
+            Ok(Learned::Cheat(device)) => {
+                tracing::warn!(%device, "a device says two different things under one number");
+                None
+            }
+            Ok(learned @ (Learned::Offer(_) | Learned::Profile(_))) => Some(learned),
+            Err(error) => {
+                tracing::debug!(%error, "an object that proves nothing was dropped");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What can go wrong, as people and programs are told: a code, a sentence, a hint.
+
+use machine::guest::GuestError;
+use machine::image::ImageError;
+use model::{Id, Lease};
+use net::NetError;
+use std::path::PathBuf;
+use store::StoreError;
+
+/// Why a wish was not granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule says no.
+    #[error(transparent)]
+    Refused(#[from] engine::Refusal),
+    /// A host said no, or did not answer.
+    #[error("{sentence}")]
+    Denied {
+        /// The host's code.
+        code: String,
+        /// The host's sentence.
+        sentence: String,
+    },
+    /// No offer suits.
+    #[error("no offer suits, of {looked_at} looked at{}", .nearest.as_ref().map(|n| format!("; the nearest: {n}")).unwrap_or_default())]
+    NoOffer {
+        /// How many there were.
+        looked_at: usize,
+        /// The nearest, and what it fails in.
+        nearest: Option<String>,
+    },
+    /// No such image here.
+    #[error("there is no image `{0}` on this computer")]
+    UnknownImage(String),
+    /// No such lease.
+    #[error("there is no lease `{0}`")]
+    UnknownLease(String),
+    /// The lease is not in a phase for this.
+    #[error("lease {} is {phase}", .lease.short())]
+    NotRunning {
+        /// Which.
+        lease: Id<Lease>,
+        /// Where it stands.
+        phase: String,
+    },
+    /// The local port is taken.
+    #[error("port {port} of this computer cannot be used: {reason}")]
+    Port {
+        /// Which.
+        port: u16,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// About images.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// About guests.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// About peers.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Cancelled by who asked.
+    #[error("cancelled")]
+    Cancelled,
+    /// The node itself is in trouble.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// Trouble of the node itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key file.
+    #[error("the key file {} cannot be used: {reason}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Peers cannot be talked to.
+    #[error("the network cannot be used: {0}")]
+    Net(#[source] NetError),
+    /// Images cannot be kept.
+    #[error("images cannot be kept: {0}")]
+    Image(#[source] ImageError),
+    /// Guests cannot be kept.
+    #[error("guests cannot be kept: {0}")]
+    Guest(#[source] GuestError),
+    /// The system has no randomness.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// The machine could not be measured.
+    #[error("the machine could not be measured: {0}")]
+    Measure(String),
+}
+
+impl Error {
+    /// For programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Error::Refused(refusal) => refusal.code(),
+            Error::Denied { code, .. } => code,
+            Error::NoOffer { .. } => "no_offer",
+            Error::UnknownImage(_) => "unknown_image",
+            Error::UnknownLease(_) => "unknown_lease",
+            Error::NotRunning { .. } => "wrong_phase",
+            Error::Port { .. } => "port_taken",
+            Error::Image(error) => image_code(error),
+            Error::Guest(_) => "guest",
+            Error::Net(_) => "network",
+            Error::Cancelled => "cancelled",
+            Error::Fault(Fault::Stopped) => "stopped",
+            Error::Fault(_) => "fault",
+        }
+    }
+
+    /// What to do about it; empty where there is nothing to do.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::Refused(refusal) => refusal.hint().to_owned(),
+            Error::Denied { code, .. } => denied_hint(code).to_owned(),
+            Error::NoOffer { looked_at: 0, .. } => "No host is in sight: `sublet peers` shows who is; `sublet peers add ADDRESS` meets one.".to_owned(),
+            Error::NoOffer { .. } => "`sublet market` shows every offer with what it fails in.".to_owned(),
+            Error::UnknownImage(_) => "`sublet image ls` lists them; `sublet image pull`, `import` and `build` add one.".to_owned(),
+            Error::UnknownLease(_) => "`sublet ps --all` lists the leases.".to_owned(),
+            Error::NotRunning { .. } => "`sublet ps` shows where each lease stands.".to_owned(),
+            Error::Port { port, .. } => format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1)),
+            Error::Image(_) | Error::Guest(_) | Error::Cancelled => String::new(),
+            Error::Net(_) => "`sublet doctor` tells what works.".to_owned(),
+            Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),
+        }
+    }
+
+    /// Whether the node is at fault, and not the wish.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Error::Fault(_))
+    }
+}
+
+fn denied_hint(code: &str) -> &'static str {
+    match code {
+        "no_capacity" | "price_above_cap" | "unknown_offer" => "Take another offer: `sublet market`.",
+        "no_answer" | "not_agreed" => "The host may be gone: take another offer: `sublet market`.",
+        "clock_or_expired" => "Compare the clocks of both computers.",
+        _ => "",
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these are told apart by programs")]
+fn image_code(error: &ImageError) -> &'static str {
+    match error {
+        ImageError::UnknownImage { .. } => "unknown_image",
+        ImageError::DigestMismatch { .. } => "wrong_digest",
+        _ => "image",
+    }
+}

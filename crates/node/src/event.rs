@@ -1,0 +1,93 @@
+//! What the outside is told as it happens. Losing one loses nothing: state can always be asked for.
+
+use model::record::Record;
+use model::{Amount, Id, Lease, ObjectId, PeerKey, Phase};
+use serde::Serialize;
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A lease stands somewhere else.
+    Lease {
+        /// Which.
+        lease: Id<Lease>,
+        /// Where.
+        phase: Phase,
+        /// What went wrong, in words, where it did.
+        detail: String,
+    },
+    /// An image is being fetched for a lease.
+    Fetching {
+        /// Which.
+        lease: Id<Lease>,
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A running total was signed by both.
+    Receipt {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// One, two, three.
+        number: u32,
+        /// What is owed in all.
+        amount: Amount,
+    },
+    /// An ask led to nothing.
+    Refused {
+        /// Which ask.
+        ask: ObjectId,
+        /// For programs.
+        code: String,
+        /// For people.
+        sentence: String,
+    },
+    /// A party judged the other.
+    Rated {
+        /// Which lease.
+        lease: Id<Lease>,
+    },
+    /// This machine's offer changed.
+    Offered,
+    /// The market changed.
+    Market,
+    /// A peer came.
+    PeerUp {
+        /// Which.
+        peer: PeerKey,
+    },
+    /// A peer went.
+    PeerDown {
+        /// Which.
+        peer: PeerKey,
+    },
+}
+
+impl Event {
+    /// What a record tells the outside; most tell nothing.
+    pub fn of(record: &Record) -> Option<Event> {
+        match record {
+            Record::Agreed { lease, .. } => Some(Event::Lease { lease: lease.id(), phase: Phase::Agreed, detail: String::new() }),
+            Record::Moved { lease, phase, detail } => Some(Event::Lease { lease: *lease, phase: *phase, detail: detail.clone() }),
+            Record::Receipted { receipt } => Some(Event::Receipt { lease: receipt.lease, number: receipt.number, amount: receipt.amount }),
+            Record::Refused { ask, code, sentence } => Some(Event::Refused { ask: ask.object(), code: code.clone(), sentence: sentence.clone() }),
+            Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
+            Record::Offered { .. } => Some(Event::Offered),
+            Record::Measured { .. }
+            | Record::Shared { .. }
+            | Record::Profiled { .. }
+            | Record::Quoted { .. }
+            | Record::Lapsed { .. }
+            | Record::Asked { .. }
+            | Record::Accepted { .. }
+            | Record::Ticked { .. }
+            | Record::RenewalAsked { .. }
+            | Record::Renewed { .. }
+            | Record::Ended { .. }
+            | Record::Posted { .. }
+            | Record::Equivocated { .. } => None,
+        }
+    }
+}

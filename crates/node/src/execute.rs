@@ -1,0 +1,211 @@
+//! Does what is wanted, each thing in a task of its own, and brings back what came of it.
+
+use crate::clock::Clock;
+use crate::fetch::{digest, fetch, is_bad_image};
+use crate::run::Command;
+use crate::serve::guest;
+use engine::input::{Machine, Meter};
+use engine::{Effect, Input, Topic};
+use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Usage};
+use machine::image::{Images, RunConfig};
+use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
+use net::Net;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long a guest that is asked to stop may take before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Output that is kept of one guest, in bytes.
+const LOG_BYTES: u64 = 8 << 20;
+
+/// The least that a guest may write: tools expect to be able to write a little.
+const LEAST_DISK: u64 = 1 << 20;
+
+/// What tasks work with.
+#[derive(Clone)]
+pub struct Hands {
+    pub net: Net,
+    pub guests: Arc<Guests>,
+    pub images: Images,
+    pub clock: Clock,
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done; this is the news, if any.
+    Done(Option<Input>),
+    /// Not done, to be tried again; this is the news, if any.
+    Again(Option<Input>),
+    /// A peer has answered.
+    Answered(Topic, Response),
+    /// A peer could not be reached.
+    Unreachable(PeerKey, Topic),
+}
+
+/// Does one thing. The outcome goes back to the loop.
+pub async fn execute(hands: Hands, effect: Effect) {
+    let key = effect.key();
+    let outcome = match effect {
+        Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
+        Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
+        Effect::Start { lease, workload, resources, grace } => start(&hands, lease, &workload, &resources, grace).await,
+        Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
+        Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
+        Effect::Stop(lease) => stop(&hands, lease).await,
+        Effect::Remove(lease) => done_or_again(hands.guests.remove(guest(lease)).await),
+        Effect::Meter(lease, _) => meter(&hands, lease).await,
+        Effect::Share(_, bytes) => {
+            hands.net.share(vec![bytes]);
+            Outcome::Done(None)
+        }
+    };
+    // The loop is gone only when the node stops.
+    let _ = hands.commands.send(Command::Finished(key, outcome)).await;
+}
+
+async fn send(hands: &Hands, to: PeerKey, topic: Topic, request: Request) -> Outcome {
+    match hands.net.request(to, request).await {
+        Ok(response) => Outcome::Answered(topic, response),
+        Err(error) => {
+            tracing::debug!(peer = %to, ?topic, %error, "not said");
+            Outcome::Unreachable(to, topic)
+        }
+    }
+}
+
+async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenant: PeerKey) -> Outcome {
+    let report = |done, total| {
+        // Progress is not worth waiting for.
+        let _ = hands.commands.try_send(Command::Progress(lease, done, total));
+    };
+    match fetch(&hands.images, &hands.net, lease, workload, tenant, report).await {
+        Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Fetched(lease)))),
+        Err(error) if error.is_workload() => {
+            Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload: true, detail: error.to_string() })))
+        }
+        // The lease's own time limit ends this.
+        Err(error) => {
+            tracing::info!(lease = %lease.short(), %error, "the image is not here yet");
+            Outcome::Again(None)
+        }
+    }
+}
+
+async fn start(hands: &Hands, lease: Id<Lease>, workload: &Workload, resources: &Resources, grace: Span) -> Outcome {
+    let failed = |workload, detail: String| Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload, detail })));
+    let prepared = hands.images.prepare(&digest(&workload.image), &|_| {}, &CancellationToken::new()).await;
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(is_bad_image(&error), error.to_string()),
+    };
+    let spec = GuestSpec {
+        id: guest(lease),
+        layers: prepared.layers,
+        args: command(&prepared.config, &workload.command),
+        env: prepared.config.env.iter().chain(&workload.env).cloned().collect(),
+        cwd: prepared.config.cwd.clone(),
+        user: prepared.config.user.clone(),
+        hostname: format!("guest-{}", lease.short()),
+        limits: limits(resources),
+        grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
+    };
+    match hands.guests.start(&spec).await {
+        Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Started(lease)))),
+        Err(error) => failed(is_workload(&error), error.to_string()),
+    }
+}
+
+/// As docker does: a command replaces the image's own, and follows its entrypoint.
+fn command(image: &RunConfig, given: &[String]) -> Vec<String> {
+    let arguments = if given.is_empty() { &image.cmd } else { given };
+    image.entrypoint.iter().chain(arguments).cloned().collect()
+}
+
+fn limits(resources: &Resources) -> Limits {
+    Limits {
+        cpu_millis: resources.cpu_millis,
+        memory: resources.memory,
+        disk: resources.disk.max(LEAST_DISK),
+        // A file for each 16 KiB, as ext4 has it by default; and enough for small disks.
+        inodes: (resources.disk / 16_384).max(4_096),
+        pids: 512,
+        open_files: 4_096,
+        log_bytes: LOG_BYTES,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "all else is this machine's doing")]
+fn is_workload(error: &GuestError) -> bool {
+    use machine::guest::StartError;
+    match error {
+        GuestError::Spec(_) => true,
+        GuestError::Start(start) => matches!(start, StartError::NoProgram { .. } | StartError::NoUser { .. } | StartError::Runtime { .. }),
+        _ => false,
+    }
+}
+
+async fn stop(hands: &Hands, lease: Id<Lease>) -> Outcome {
+    if let Err(error) = hands.guests.stop(guest(lease), STOP_WITHIN).await {
+        tracing::warn!(lease = %lease.short(), %error, "the guest does not stop");
+        return Outcome::Again(None);
+    }
+    match hands.guests.seen().await {
+        Ok(seen) => {
+            let state = seen.into_iter().find(|seen| seen.id == guest(lease));
+            let gone = Machine::Gone { lease, detail: String::new() };
+            Outcome::Done(Some(Input::Machine(state.and_then(|seen| ended(lease, &seen.state, &seen.usage)).unwrap_or(gone))))
+        }
+        Err(error) => {
+            tracing::warn!(lease = %lease.short(), %error, "the guests cannot be seen");
+            Outcome::Again(None)
+        }
+    }
+}
+
+async fn meter(hands: &Hands, lease: Id<Lease>) -> Outcome {
+    let seen = match hands.guests.seen().await {
+        Ok(seen) => seen,
+        Err(error) => {
+            tracing::warn!(lease = %lease.short(), %error, "the guests cannot be seen");
+            return Outcome::Again(None);
+        }
+    };
+    let Some(seen) = seen.into_iter().find(|seen| seen.id == guest(lease)) else {
+        return Outcome::Done(Some(Input::Machine(Machine::Gone { lease, detail: "no guest runs under this lease".to_owned() })));
+    };
+    let news = ended(lease, &seen.state, &seen.usage).unwrap_or(Machine::Metered { lease, meter: metered(&seen.usage) });
+    Outcome::Done(Some(Input::Machine(news)))
+}
+
+/// What a guest that no longer runs tells; none while it does.
+pub fn ended(lease: Id<Lease>, state: &GuestState, usage: &Usage) -> Option<Machine> {
+    match state {
+        GuestState::Exited { code, at } => {
+            let at = Timestamp(i64::try_from(*at).unwrap_or(i64::MAX));
+            Some(Machine::Exited { lease, code: *code, at, meter: metered(usage) })
+        }
+        GuestState::NotStarted { why, .. } => Some(Machine::Gone { lease, detail: why.to_string() }),
+        GuestState::Lost { why } => Some(Machine::Gone { lease, detail: why.to_string() }),
+        GuestState::Starting | GuestState::Running | GuestState::Frozen => None,
+    }
+}
+
+fn metered(usage: &Usage) -> Meter {
+    Meter { cpu: Span(usage.cpu_ms), memory_peak: usage.memory_peak, frozen: Span(usage.frozen_ms) }
+}
+
+fn done_or_again(result: Result<(), GuestError>) -> Outcome {
+    match result {
+        // It ended meanwhile, and the loop hears of that by itself.
+        Ok(()) | Err(GuestError::NotRunning(_)) => Outcome::Done(None),
+        Err(error) => {
+            tracing::warn!(%error, "the guest does not follow");
+            Outcome::Again(None)
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The loop: everything that comes in, one after the other, and after each what is wanted then.
+
+use crate::clock::Clock;
+use crate::core::{Core, SNAPSHOT_VERSION};
+use crate::execute::{Hands, Outcome, ended, execute};
+use crate::forward::Forwards;
+use crate::handle::{NodeHandle, Shared};
+use crate::outbox::Outbox;
+use crate::serve::{guest, judge, serve};
+use crate::{Config, Error, Event, Fault, keys};
+use engine::effect::Key;
+use engine::input::{Machine, Owner};
+use engine::market::Learned;
+use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
+use machine::guest::{GuestEvent, GuestSeen, Guests};
+use machine::image::{Images, Platform};
+use model::envelope::Claim;
+use model::{Document, Id, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side, Signed};
+use net::{Net, NetEvent};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// Everything that waits for the loop; when it is full, who asks waits.
+const COMMANDS: usize = 256;
+
+/// Events that a slow listener may fall behind.
+const EVENTS: usize = 1_024;
+
+/// How often what should be is compared with what is.
+const RECONCILE: Duration = Duration::from_secs(60);
+
+/// What the loop can be asked from outside and by its own tasks.
+pub enum Command {
+    /// Decide, and tell what came of it.
+    Decide(Box<Input>, oneshot::Sender<Result<Reply, Error>>),
+    /// Look at what there is.
+    Look(Box<dyn FnOnce(&Core) + Send>),
+    /// A task has ended.
+    Finished(Key, Outcome),
+    /// An image comes nearer.
+    Progress(Id<Lease>, u64, u64),
+    /// What is lent has changed: say so.
+    Publish,
+    /// No more.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Starts a node in its data directory.
+///
+/// # Errors
+/// When the directory is another node's or a newer version's, or something that a node cannot do without is missing.
+pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
+    let clock = Clock::start();
+    let mut store = tokio::task::block_in_place(|| Store::open(&config.data))?;
+    let keys = keys::load(&config.data, &config.name, clock.now())?;
+    let identity = Identity { key: keys.device, certificate: keys.certificate, arch: Platform::here().architecture };
+    let (engine, snapshot) = tokio::task::block_in_place(|| replay(&mut store, identity))?;
+    let images = tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
+    let (guest_sender, guest_events) = mpsc::channel(COMMANDS);
+    let guests = Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender).map_err(Fault::Guest)?;
+    let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (events, _) = broadcast::channel(EVENTS);
+    let hands = Hands { net, guests: Arc::new(guests), images, clock, commands: commands.clone() };
+    let core = Core {
+        clock,
+        engine,
+        store,
+        outbox: Outbox::default(),
+        fetching: BTreeMap::new(),
+        silent: BTreeMap::new(),
+        addresses: Vec::new(),
+        snapshot,
+        events: events.clone(),
+    };
+    let identity = core.engine.identity().clone();
+    let mut node = Loop { core, hands: hands.clone(), config: config.clone() };
+    node.remember_others();
+    node.reconcile().await;
+    let forwards = Forwards::open(config.data.join("forwards.json"));
+    tokio::spawn(node.run(inbox, net_events, guest_events));
+    let handle = NodeHandle::new(Shared { config, identity, hands, events, forwards });
+    handle.restore_forwards().await;
+    Ok(handle)
+}
+
+fn net_config(config: &Config, key_seed: [u8; 32]) -> net::Config {
+    let standard = net::Config::default();
+    net::Config {
+        key_seed,
+        listen: if config.listen.is_empty() { standard.listen.clone() } else { config.listen.clone() },
+        bootstrap: config.bootstrap.clone(),
+        mdns: config.mdns,
+        upnp: config.upnp,
+        relay_server: config.relay,
+        ..standard
+    }
+}
+
+/// The state that the record adds up to, from the last snapshot on.
+fn replay(store: &mut Store, identity: Identity) -> Result<(Engine, u64), Fault> {
+    let snapshot = store.latest_snapshot(SNAPSHOT_VERSION)?;
+    let (mut seq, state) = match snapshot.map(|(seq, bytes)| (seq, postcard::from_bytes::<State>(&bytes))) {
+        Some((seq, Ok(state))) => (seq, state),
+        Some((_, Err(error))) => {
+            tracing::warn!(%error, "the snapshot cannot be read; the whole record is read instead");
+            (0, State::default())
+        }
+        None => (0, State::default()),
+    };
+    let from = seq;
+    let mut engine = Engine::new(identity, state);
+    loop {
+        let entries = store.entries(seq, 1_000)?;
+        let Some(last) = entries.last() else { return Ok((engine, from)) };
+        seq = last.seq;
+        entries.iter().for_each(|entry| engine.apply(entry));
+    }
+}
+
+struct Loop {
+    core: Core,
+    hands: Hands,
+    config: Config,
+}
+
+impl Loop {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut net: mpsc::Receiver<NetEvent>, mut guests: mpsc::Receiver<GuestEvent>) {
+        let mut reconcile = interval(RECONCILE);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reconcile.reset();
+        loop {
+            self.settle();
+            let wake = self.wake();
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(Command::Stop(stopped)) => {
+                        // Guests go on under their supervisors; the next node takes charge of them.
+                        let _ = stopped.send(());
+                        return;
+                    }
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                Some(event) = net.recv() => self.net_event(event),
+                Some(event) = guests.recv() => self.guest_event(event).await,
+                _ = reconcile.tick() => self.reconcile().await,
+                () = sleep_until(wake) => {
+                    self.decide(Input::Time);
+                }
+            }
+        }
+    }
+
+    /// Starts what is wanted and does not go on yet.
+    fn settle(&mut self) {
+        let now = self.core.now();
+        for effect in self.core.outbox.start(now, self.core.engine.wanted(now)) {
+            if let Effect::Share(_, bytes) = &effect {
+                self.keep(bytes);
+            }
+            tokio::spawn(execute(self.hands.clone(), effect));
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        let now = self.core.now();
+        let next = self.core.outbox.next().unwrap_or(self.core.engine.next_time(now)).min(self.core.engine.next_time(now));
+        // A wake in the past would spin; one far ahead is cut by the next reconciliation anyway.
+        let wait = self.core.clock.until(next).clamp(Duration::from_millis(5), RECONCILE);
+        Instant::now() + wait
+    }
+
+    /// Decides about something that nobody waits for.
+    fn decide(&mut self, input: Input) {
+        match self.core.decide(input) {
+            Ok(_) => {}
+            Err(Error::Refused(refusal)) => tracing::info!(%refusal, "refused"),
+            Err(error) => tracing::error!(%error, "not decided"),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Decide(input, reply) => {
+                // Who asked may be gone.
+                let _ = reply.send(self.core.decide(*input));
+            }
+            Command::Look(look) => look(&self.core),
+            Command::Finished(key, outcome) => self.finished(key, outcome),
+            Command::Progress(lease, done, total) => {
+                self.core.fetching.insert(lease, (done, total));
+                let _ = self.core.events.send(Event::Fetching { lease, done, total });
+            }
+            Command::Publish => self.publish(),
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn finished(&mut self, key: Key, outcome: Outcome) {
+        let now = self.core.now();
+        match outcome {
+            Outcome::Done(news) => {
+                self.core.outbox.done(key);
+                news.into_iter().for_each(|news| self.decide(news));
+            }
+            Outcome::Again(news) => {
+                self.core.outbox.failed(now, key);
+                news.into_iter().for_each(|news| self.decide(news));
+            }
+            Outcome::Answered(topic, response) => self.answered(key, topic, response),
+            Outcome::Unreachable(peer, topic) => {
+                self.core.outbox.failed(now, key);
+                let since = *self.core.silent.entry(peer).or_insert(now);
+                if let Topic::Where(lease, _) = topic {
+                    self.decide(Input::Unreachable { lease, since });
+                }
+            }
+        }
+        if let Key::Fetch(lease) = key {
+            self.core.fetching.remove(&lease);
+        }
+    }
+
+    fn answered(&mut self, key: Key, topic: Topic, response: Response) {
+        let denied = match &response {
+            Response::Denied(denial) => {
+                tracing::info!(?topic, code = denial.code, sentence = denial.sentence, "denied");
+                true
+            }
+            Response::Quote(_) | Response::Lease(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => false,
+        };
+        if let Response::Standing(standing) = &response
+            && let Some((done, total)) = standing.fetched
+        {
+            self.core.fetching.insert(standing.lease, (done, total));
+            let _ = self.core.events.send(Event::Fetching { lease: standing.lease, done, total });
+        }
+        let decided = self.core.decide(Input::Answer { topic, response });
+        match decided {
+            Ok(_) if !denied => self.core.outbox.done(key),
+            Ok(_) => self.core.outbox.failed(self.core.now(), key),
+            Err(error) => {
+                tracing::info!(%error, "an answer that proves nothing");
+                self.core.outbox.failed(self.core.now(), key);
+            }
+        }
+    }
+
+    fn net_event(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::PeerUp { peer } => {
+                self.core.silent.remove(&peer);
+                let now = self.core.now();
+                let waiting = self.core.engine.wanted(now).into_iter().filter(|effect| matches!(effect, Effect::Send { to, .. } if *to == peer));
+                let keys: Vec<Key> = waiting.map(|effect| effect.key()).collect();
+                self.core.outbox.hurry(keys);
+                let _ = self.core.events.send(Event::PeerUp { peer });
+            }
+            NetEvent::PeerDown { peer } => {
+                let _ = self.core.events.send(Event::PeerDown { peer });
+            }
+            NetEvent::Request { id, from, request } => {
+                self.core.silent.remove(&from);
+                let response = self.answer(from, request);
+                self.hands.net.respond(id, response);
+            }
+            NetEvent::Stream { from, head, stream } => {
+                let allowed = judge(&self.core.engine, from, &head);
+                tokio::spawn(serve(self.hands.clone(), stream, allowed));
+            }
+            NetEvent::Objects { from, objects } => {
+                tracing::debug!(%from, count = objects.len(), "objects came");
+                objects.iter().for_each(|bytes| self.learn(bytes));
+            }
+            NetEvent::Addresses(addresses) => {
+                self.core.addresses = addresses;
+                self.publish();
+            }
+        }
+    }
+
+    fn answer(&mut self, from: PeerKey, request: Request) -> Response {
+        match self.core.decide(Input::Request { from, request }) {
+            Ok(Reply::Peer(Response::Standing(mut standing))) => {
+                standing.fetched = self.core.fetching.get(&standing.lease).copied();
+                Response::Standing(standing)
+            }
+            Ok(Reply::Peer(response)) => response,
+            Ok(Reply::Done | Reply::Asked(_)) => Response::Done,
+            Err(Error::Refused(refusal)) => Response::Denied(refusal.denial()),
+            Err(error) => {
+                tracing::error!(%error, "a request could not be answered");
+                // What is wrong inside is nobody's outside.
+                Response::Denied(model::Denial { code: "fault".to_owned(), sentence: "this host has a fault of its own; try later".to_owned() })
+            }
+        }
+    }
+
+    /// An object that a peer has passed on: kept, remembered as a way to reach its signer, and passed on.
+    fn learn(&mut self, bytes: &[u8]) {
+        let Some(learned) = self.core.learn(bytes) else { return };
+        let (certificate, signer, addresses) = match &learned {
+            Learned::Offer(offer) => (&offer.certificate, offer.signer(), offer.addresses.clone()),
+            Learned::Profile(profile) => (&profile.certificate, profile.signer(), profile.addresses.clone()),
+            Learned::Nothing | Learned::Cheat(_) => return,
+        };
+        if let Ok(host) = Person::proven(certificate, signer, self.core.now()) {
+            self.hands.net.know(host.peer, addresses);
+        }
+        self.keep(bytes);
+        self.hands.net.share(vec![bytes.to_vec()]);
+        let _ = self.core.events.send(Event::Market);
+    }
+
+    /// Keeps a signed object on disk. Without it a restart has to ask peers again, and nothing else.
+    fn keep(&mut self, bytes: &[u8]) {
+        let kept = tokio::task::block_in_place(|| put(&mut self.core.store, bytes));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "an object was not kept");
+        }
+    }
+
+    /// Reads the objects of others from disk into the book and the shared set.
+    fn remember_others(&mut self) {
+        let now = self.core.now();
+        let objects = tokio::task::block_in_place(|| {
+            self.core.store.expire_objects(now)?;
+            self.core.store.live_objects(now)
+        });
+        match objects {
+            Ok(objects) => objects.iter().for_each(|bytes| self.learn(bytes)),
+            Err(error) => tracing::warn!(%error, "the objects of others cannot be read"),
+        }
+    }
+
+    fn publish(&mut self) {
+        let sandbox = Sandbox { runtime: machine::guest::runtime_name().unwrap_or_default(), user_namespace: true };
+        let publish = Owner::Publish { addresses: self.core.addresses.clone(), sandbox, name: self.config.name.clone() };
+        self.decide(Input::Owner(publish));
+    }
+
+    async fn guest_event(&mut self, event: GuestEvent) {
+        // What it used is not in the event, so it is looked up with all others.
+        tracing::info!(?event, "a guest ended");
+        self.reconcile_guests().await;
+    }
+
+    /// Compares what should be with what is: a lost message delays, and never strands.
+    async fn reconcile(&mut self) {
+        self.decide(Input::Time);
+        self.reconcile_guests().await;
+        self.publish();
+        let now = self.core.now();
+        self.core.engine.book_mut().forget_expired(now);
+        match tokio::task::block_in_place(|| self.core.store.expire_objects(now)) {
+            Ok(expired) if expired.is_empty() => {}
+            Ok(expired) => self.hands.net.withdraw(expired),
+            Err(error) => tracing::warn!(%error, "expired objects stay on disk"),
+        }
+    }
+
+    /// Guests that run against leases that live: takes up what ended unseen, and ends what has no lease.
+    async fn reconcile_guests(&mut self) {
+        let seen = match self.hands.guests.seen().await {
+            Ok(seen) => seen,
+            Err(error) => return tracing::error!(%error, "the guests cannot be seen"),
+        };
+        let hosted: Vec<(Id<Lease>, Phase)> = self.core.engine.state().lease.hosted().map(|lease| (lease.id(), lease.phase)).collect();
+        for (lease, phase) in &hosted {
+            let guest = seen.iter().find(|seen| seen.id == guest(*lease));
+            if let Some(news) = news(*lease, *phase, guest) {
+                self.decide(Input::Machine(news));
+            }
+        }
+        for stray in seen.iter().filter(|seen| !self.has_lease(seen)) {
+            tracing::warn!(guest = %stray.id, "a guest without a lease is stopped");
+            let (guests, id) = (self.hands.guests.clone(), stray.id);
+            tokio::spawn(async move {
+                let stopped = guests.stop(id, Duration::from_secs(1)).await;
+                if let Err(error) = stopped.and(guests.remove(id).await) {
+                    tracing::error!(%id, %error, "a guest without a lease cannot be removed");
+                }
+            });
+        }
+    }
+
+    fn has_lease(&self, seen: &GuestSeen) -> bool {
+        let lease = Id::of(model::ObjectId(*seen.id.as_bytes()));
+        self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.side == Side::Host)
+    }
+}
+
+/// What a guest's state tells about its lease; none where the two agree.
+fn news(lease: Id<Lease>, phase: Phase, guest: Option<&GuestSeen>) -> Option<Machine> {
+    let runs = matches!(phase, Phase::Running | Phase::Frozen(_));
+    match guest {
+        Some(seen) if runs || matches!(phase, Phase::Closing(_)) => ended(lease, &seen.state, &seen.usage),
+        Some(_) => None,
+        None if runs => Some(Machine::Gone { lease, detail: "no guest runs under this lease".to_owned() }),
+        None => None,
+    }
+}
+
+/// Puts a profile or an offer into the table of objects.
+fn put(store: &mut Store, bytes: &[u8]) -> Result<(), store::StoreError> {
+    let Ok(claim) = Claim::of(bytes) else { return Ok(()) };
+    // It was verified a moment ago.
+    let object = match claim.domain.as_str() {
+        Offer::DOMAIN => read::<Offer>(bytes).map(|offer| (offer.slot, offer.seq, offer.issued, offer.expires)),
+        Profile::DOMAIN => read::<Profile>(bytes).map(|profile| (0, profile.seq, profile.issued, profile.expires)),
+        _ => None,
+    };
+    let Some((slot, seq, issued, expires)) = object else { return Ok(()) };
+    let object = store::Object { id: claim.id, domain: &claim.domain, signer: claim.signer, slot, seq, issued, expires, bytes };
+    store.put_object(&object).map(|_| ())
+}
+
+fn read<T: Document>(bytes: &[u8]) -> Option<Signed<T>> {
+    model::Unverified::read(bytes).and_then(|object| object.verify_past()).ok()
+}

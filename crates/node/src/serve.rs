@@ -1,0 +1,113 @@
+//! Streams that peers open: to a guest's port, to its output, to the parts of an image that we rent for.
+//!
+//! Each is allowed by a lease between the two, and by nothing else.
+
+use crate::execute::Hands;
+use crate::fetch::digest;
+use crate::logs::LogReader;
+use engine::Engine;
+use machine::guest::GuestId;
+use model::message::{StreamAnswer, StreamHead};
+use model::{Id, ImageDigest, Lease, PeerKey, Side};
+use net::IncomingStream;
+use std::io::{Seek, SeekFrom};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
+
+/// How much is moved at once: large enough for speed, small enough for many.
+pub const BUFFER: usize = 64 * 1024;
+
+/// What a stream's head comes to, judged by the leases of the moment.
+pub enum Allowed {
+    /// A connection to this port of this guest.
+    Port(GuestId, u16),
+    /// This guest's output.
+    Logs(GuestId, u64, bool),
+    /// This part, when it belongs to this image.
+    Blob(ImageDigest, ImageDigest, u64),
+}
+
+/// Whether a lease allows it.
+pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowed, StreamAnswer> {
+    let between = |id: Id<Lease>, side: Side| {
+        let lease = engine.state().lease.get(id);
+        lease.filter(|lease| lease.side == side && lease.peer == from).ok_or(StreamAnswer::NotYours)
+    };
+    match head {
+        StreamHead::Port { lease, port } => {
+            let lease = between(*lease, Side::Host)?;
+            let named = lease.contract.workload.ports.contains(port);
+            if named && lease.phase.is_live() { Ok(Allowed::Port(guest(lease.id()), *port)) } else { Err(StreamAnswer::NotYours) }
+        }
+        StreamHead::Logs { lease, from, follow } => {
+            let lease = between(*lease, Side::Host)?;
+            if lease.started.is_some() { Ok(Allowed::Logs(guest(lease.id()), *from, *follow)) } else { Err(StreamAnswer::NotYours) }
+        }
+        StreamHead::Blob { lease, digest, from } => {
+            let lease = between(*lease, Side::Tenant)?;
+            if lease.phase.is_ended() { Err(StreamAnswer::NotYours) } else { Ok(Allowed::Blob(lease.contract.workload.image, *digest, *from)) }
+        }
+    }
+}
+
+/// A lease's guest.
+pub fn guest(lease: Id<Lease>) -> GuestId {
+    GuestId::new(lease.object().0)
+}
+
+/// Serves one stream to its end.
+pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed, StreamAnswer>) {
+    let served = match allowed {
+        Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
+        Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
+        Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
+        Err(answer) => stream.refuse(answer).await,
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a stream ended early");
+    }
+}
+
+async fn port_stream(hands: &Hands, stream: IncomingStream, guest: GuestId, port: u16) -> std::io::Result<()> {
+    let mut inside = match hands.guests.connect(guest, port).await {
+        Ok(inside) => inside,
+        Err(error) => {
+            tracing::debug!(%guest, port, %error, "no connection into the guest");
+            return stream.refuse(StreamAnswer::Closed).await;
+        }
+    };
+    let mut stream = stream.accept().await?;
+    inside.set_nodelay(true)?;
+    copy_bidirectional_with_sizes(&mut stream, &mut inside, BUFFER, BUFFER).await?;
+    Ok(())
+}
+
+async fn log_stream(hands: &Hands, stream: IncomingStream, id: GuestId, offset: u64, follow: bool) -> std::io::Result<()> {
+    let mut stream = stream.accept().await?;
+    let mut reader = LogReader::Local { guests: hands.guests.clone(), id, offset, follow };
+    while let Some(piece) = reader.next().await? {
+        stream.write_all(&piece).await?;
+        stream.flush().await?;
+    }
+    stream.shutdown().await
+}
+
+async fn blob_stream(hands: &Hands, stream: IncomingStream, image: ImageDigest, part: ImageDigest, from: u64) -> std::io::Result<()> {
+    let belongs = hands.images.parts(&digest(&image)).is_ok_and(|parts| parts.iter().any(|known| known.digest == digest(&part)));
+    let (mut file, size) = match hands.images.open_blob(&digest(&part)) {
+        Ok(blob) if belongs => blob,
+        Ok(_) | Err(_) => return stream.refuse(StreamAnswer::Missing).await,
+    };
+    file.seek(SeekFrom::Start(from.min(size)))?;
+    let mut file = tokio::fs::File::from_std(file);
+    let mut stream = stream.accept().await?;
+    stream.write_u64(size).await?;
+    let mut piece = vec![0; BUFFER];
+    loop {
+        let length = file.read(&mut piece).await?;
+        if length == 0 {
+            break;
+        }
+        stream.write_all(piece.get(..length).unwrap_or_default()).await?;
+    }
+    stream.shutdown().await
+}
