@@ -8,6 +8,9 @@ use model::{Phase, Side, Span, Timestamp};
 /// How long after the end the other party is still told what it has not acknowledged.
 const TOLD_FOR: Span = Span::days(7);
 
+/// How long after the end the tenant can still read what the guest has printed. Nothing else is left of it.
+const READ_FOR: Span = Span::hours(1);
+
 /// How often a tenant asks its host where the lease stands.
 const ASKED_EVERY: Span = Span::seconds(30);
 
@@ -72,7 +75,8 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         }
         Phase::Frozen(_) => effects.push(Effect::Freeze(id, lease.generation)),
         Phase::Closing(_) => effects.push(Effect::Stop(id)),
-        Phase::Ended(_) => effects.push(Effect::Remove(id)),
+        Phase::Ended(_) if lease.moved + READ_FOR <= now => effects.push(Effect::Remove(id)),
+        Phase::Ended(_) => {}
     }
     if !is_told(lease, now) {
         return;
