@@ -1,4 +1,6 @@
 //! The only hands on this computer: images, guests, what the machine has and what it can do.
 
+pub mod benchmark;
 pub mod guest;
 pub mod image;
+pub mod inventory;

@@ -92,7 +92,7 @@ pub struct RunConfig {
     pub env: Vec<String>,
     /// Working directory; `/` when the image names none.
     pub cwd: String,
-    /// As written: a name or a number, with or without a group. `Prepared` has it resolved.
+    /// As written: a name or a number, with or without a group, of the image's own `/etc/passwd` and `/etc/group`.
     pub user: String,
     /// TCP ports that the image says it listens on, ascending.
     pub ports: Vec<u16>,

@@ -126,12 +126,6 @@ pub enum ImageError {
         /// What it tries.
         trick: Trick,
     },
-    /// The image runs as a user that its `/etc/passwd` or `/etc/group` does not know, or whose number no guest can have.
-    #[error("the image runs as `{user}`, whom its own /etc/passwd and /etc/group do not give a number below 65536")]
-    UnknownUser {
-        /// As the image writes it.
-        user: String,
-    },
     /// Parts of the image are not in the store.
     #[error("{} parts of {image} are not here; fetch it again", missing.len())]
     Incomplete {

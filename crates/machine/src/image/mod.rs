@@ -41,7 +41,6 @@ pub use content::BlobWriter;
 pub use digest::{Digest, NotADigest};
 pub use document::{Part, PartKind, Platform, RunConfig};
 pub use error::{ImageError, Trick};
-pub use rootfs::User;
 
 use catalog::{Catalog, Entry};
 use content::Content;
@@ -123,8 +122,6 @@ pub struct Prepared {
     pub layers: Vec<PathBuf>,
     /// How it wants to be run.
     pub config: RunConfig,
-    /// Whom `config.user` means.
-    pub user: User,
 }
 
 /// How many layers are unpacked at a time: one is bound by a core, four by the disk.
@@ -302,7 +299,7 @@ impl Images {
     ///
     /// # Errors
     /// `Incomplete` when the image is not here; `Hostile`, `TooLarge`, `DigestMismatch` or `Malformed` for layers that are
-    /// not to be used; `UnknownUser`, `Full`, `Cancelled`, `Io`.
+    /// not to be used; `Full`, `Cancelled`, `Io`.
     pub async fn prepare(
         &self,
         manifest: &Digest,
@@ -329,13 +326,8 @@ impl Images {
             .try_collect::<()>();
         watched(unpacking, report).await?;
         report();
-        self.prepared(entry)
-    }
-
-    fn prepared(&self, entry: Entry) -> Result<Prepared, ImageError> {
-        let layers: Vec<PathBuf> = entry.config.diff_ids.iter().map(|diff_id| self.content.layer(diff_id)).collect();
-        let user = Rootfs::open(&layers)?.user(&entry.config.run.user)?;
-        Ok(Prepared { layers, config: entry.config.run, user })
+        let layers = entry.config.diff_ids.iter().map(|diff_id| self.content.layer(diff_id)).collect();
+        Ok(Prepared { layers, config: entry.config.run })
     }
 
     fn entry(&self, manifest: &Digest) -> Result<Entry, ImageError> {

@@ -1,37 +1,19 @@
-//! An image's file system as its guest will see it, read through the unpacked layers without mounting anything:
-//! whom `USER app` means, and where `/bin` really is.
+//! An image's file system as its guest will see it, read through the unpacked layers without mounting anything: where
+//! `/bin` really is.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use super::ImageError;
-use super::content::read_limited;
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
-/// The largest `/etc/passwd` that we read.
-const MAX_PASSWD: u64 = 1 << 20;
-/// The most groups that a user can be in: the kernel's `NGROUPS_MAX` of old.
-const MAX_GROUPS: usize = 32;
-
-/// The numbers that a guest's first process runs under, inside its user namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// User, below 65536: as many as a guest's range has.
-    pub uid: u32,
-    /// Group, likewise.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-}
 
 /// Unpacked layers, one upon the other.
 pub(super) struct Rootfs {
@@ -53,29 +35,6 @@ impl Rootfs {
             sys::open(path, flags, Mode::empty()).map_err(|errno| ImageError::io("open the layer", path)(errno.into()))
         };
         Ok(Rootfs { layers: layers.iter().rev().map(open).collect::<Result<_, _>>()? })
-    }
-
-    /// The numbers behind `user`, `user:group`, `uid` or `uid:gid`, by Docker's rules: a user's own group and
-    /// groups count only where none is named, and a number needs no entry in `/etc/passwd`.
-    pub(super) fn user(&self, written: &str) -> Result<User, ImageError> {
-        if written.is_empty() {
-            return Ok(User::default());
-        }
-        let unknown = || ImageError::UnknownUser { user: written.to_owned() };
-        let (user, group) = written.split_once(':').map_or((written, None), |(user, group)| (user, Some(group)));
-        let passwd = self.read_lines("etc/passwd")?;
-        let groups = self.read_lines("etc/group")?;
-
-        let account = entry(&passwd, user, 2);
-        let uid = user.parse().ok().or_else(|| number(account?.get(2)?)).filter(in_range).ok_or_else(unknown)?;
-        let Some(group) = group else {
-            let gid = account.and_then(|account| number(account.get(3)?)).unwrap_or(0);
-            let gid = Some(gid).filter(in_range).ok_or_else(unknown)?;
-            let name = account.and_then(|account| account.first()).map_or("", String::as_str);
-            return Ok(User { uid, gid, groups: memberships(&groups, name) });
-        };
-        let gid = group.parse().ok().or_else(|| number(entry(&groups, group, 2)?.get(2)?));
-        Ok(User { uid, gid: gid.filter(in_range).ok_or_else(unknown)?, groups: Vec::new() })
     }
 
     /// Where this path leads when each link on the way is followed. What does not exist yet is kept as it is.
@@ -144,20 +103,6 @@ impl Rootfs {
         }
         Ok(None)
     }
-
-    /// The lines of a small file, each split at its colons; none when there is no such file.
-    fn read_lines(&self, path: &str) -> Result<Vec<Vec<String>>, ImageError> {
-        let path = self.resolve(Path::new(path))?;
-        let Some(found) = self.look(&path)?.filter(|found| found.kind == FileType::RegularFile) else {
-            return Ok(Vec::new());
-        };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = sys::openat(&found.parent, &found.name, flags, Mode::empty())
-            .map_err(|errno| ImageError::io("open", &path)(errno.into()))?;
-        let bytes = read_limited(File::from(file), MAX_PASSWD, "the image's /etc/passwd (bytes)", &path)?;
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect())
-    }
 }
 
 /// The names on a path, `..` among them.
@@ -172,28 +117,6 @@ fn steps(path: &Path) -> impl Iterator<Item = OsString> {
 fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 2];
     sys::fgetxattr(directory, "user.overlay.opaque", &mut value) == Ok(1) && value[0] == b'y'
-}
-
-/// The line of this name, else the one of this number.
-fn entry<'a>(lines: &'a [Vec<String>], key: &str, number_at: usize) -> Option<&'a Vec<String>> {
-    let named = lines.iter().find(|line| line.first().is_some_and(|name| name == key));
-    named.or_else(|| lines.iter().find(|line| line.get(number_at).is_some_and(|number| number == key)))
-}
-
-fn memberships(groups: &[Vec<String>], name: &str) -> Vec<u32> {
-    let member = |line: &&Vec<String>| {
-        !name.is_empty() && line.get(3).is_some_and(|members| members.split(',').any(|member| member == name))
-    };
-    let numbers = groups.iter().filter(member).filter_map(|line| number(line.get(2)?)).filter(in_range);
-    numbers.take(MAX_GROUPS).collect()
-}
-
-fn number(text: &str) -> Option<u32> {
-    text.parse().ok()
-}
-
-fn in_range(id: &u32) -> bool {
-    *id < 65536
 }
 
 #[cfg(test)]
@@ -224,31 +147,6 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_found_by_name_and_by_number() {
-        let layers = Layers::new(2);
-        layers.write(0, "etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\nbig:x:70000:1::/:\n");
-        layers.write(0, "etc/group", "app:x:1001:\nvideo:x:44:root,app\nhuge:x:70000:app\n");
-        layers.write(1, "etc/hostname", "upper");
-        let rootfs = layers.open();
-        let user = |uid, gid, groups: &[u32]| User { uid, gid, groups: groups.to_vec() };
-        for (written, expected) in [
-            ("", user(0, 0, &[])),
-            ("root", user(0, 0, &[44])),
-            ("app", user(1000, 1001, &[44])),
-            ("1000", user(1000, 1001, &[44])),
-            ("1000:video", user(1000, 44, &[])),
-            ("app:7", user(1000, 7, &[])),
-            ("4000", user(4000, 0, &[])),
-            ("4000:4001", user(4000, 4001, &[])),
-        ] {
-            assert_eq!(rootfs.user(written).expect(written), expected, "{written}");
-        }
-        for unknown in ["nobody", "app:nobody", "70000", "big", "app:huge", "-1", ":", "app:"] {
-            assert!(matches!(rootfs.user(unknown), Err(ImageError::UnknownUser { .. })), "{unknown}");
-        }
-    }
-
-    #[test]
     fn links_are_followed_across_layers_and_never_out() {
         let layers = Layers::new(2);
         layers.write(0, "usr/bin/sh", "shell");
@@ -266,7 +164,7 @@ mod tests {
     #[test]
     fn what_a_layer_hides_is_hidden() {
         let layers = Layers::new(2);
-        layers.write(0, "etc/passwd", "ghost:x:5:5::/:\n");
+        layers.write(0, "etc/passwd", "x");
         layers.write(0, "opt/old/x", "x");
         layers.write(1, "opt/old/y", "y");
         let device = sys::makedev(0, 0);
@@ -277,17 +175,8 @@ mod tests {
         let opaque = layers.1[1].join("opt/old");
         sys::setxattr(&opaque, "user.overlay.opaque", b"y", sys::XattrFlags::empty()).expect("an attribute");
         let rootfs = layers.open();
-        assert!(rootfs.user("ghost").is_err());
-        assert!(rootfs.look(Path::new("opt/old/x")).expect("look").is_none());
-        assert!(rootfs.look(Path::new("opt/old/y")).expect("look").is_some());
-    }
-
-    #[test]
-    fn a_link_to_the_hosts_passwd_reads_the_images() {
-        let layers = Layers::new(1);
-        layers.write(0, "x/passwd", "inner:x:9:9::/:\n");
-        fs::create_dir(layers.1[0].join("etc")).expect("a directory");
-        symlink("../../../../../../x/passwd", layers.1[0].join("etc/passwd")).expect("a link");
-        assert_eq!(layers.open().user("inner").expect("inner").uid, 9);
+        let sees = |path: &str| rootfs.look(Path::new(path)).expect("looked").is_some();
+        assert!(sees("etc") && !sees("etc/passwd") && !sees("etc/passwd/x"));
+        assert!(sees("opt/old/y") && !sees("opt/old/x"));
     }
 }

@@ -1,0 +1,155 @@
+//! The memory: the triad of STREAM (McCalpin), `a[i] = b[i] + s * c[i]`, by all cores at once.
+//!
+//! Counted as STREAM counts: 24 bytes an element, two read and one written, though most processors also read what they are
+//! about to overwrite. The arrays are four times the largest cache, as STREAM asks. The best pass counts: what is
+//! wanted is what the memory can do, not what others left of it.
+
+use std::fs;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use super::{MeasureError, Until};
+
+/// Bytes of an array where no cache is known: four times the largest of an ordinary desktop computer.
+const USUAL_ARRAY: u64 = 128 << 20;
+/// The largest array: filling three larger ones would take the time for measuring.
+const LARGEST_ARRAY: u64 = 512 << 20;
+/// The smallest array that says anything about memory on any machine in use.
+const SMALLEST_ARRAY: u64 = 16 << 20;
+/// Elements between two looks at the clock: half a millisecond's work.
+const BLOCK: usize = 256 << 10;
+
+/// Bytes per second.
+pub(super) fn bandwidth(threads: usize, until: &Until<'_>) -> Result<u64, MeasureError> {
+    let elements = array_bytes()? as usize / size_of::<f64>();
+    let (mut a, mut b, mut c) = (vec![0.0_f64; elements], vec![0.0_f64; elements], vec![0.0_f64; elements]);
+    let share = elements.div_ceil(threads);
+    let passes = Passes { barrier: Barrier::new(threads), over: AtomicBool::new(false), best: AtomicU64::new(u64::MAX) };
+    thread::scope(|scope| {
+        let parts = a.chunks_mut(share).zip(b.chunks_mut(share)).zip(c.chunks_mut(share));
+        for (n, ((a, b), c)) in parts.enumerate() {
+            let passes = &passes;
+            scope.spawn(move || work(passes, n == 0, a, b, c, until));
+        }
+    });
+    let nanoseconds = passes.best.into_inner();
+    if nanoseconds == u64::MAX {
+        return Err(MeasureError::Cancelled); // not one pass was whole
+    }
+    let bytes = 3 * size_of::<f64>() as u64 * elements as u64;
+    Ok((bytes as f64 * 1e9 / nanoseconds as f64) as u64)
+}
+
+/// What the threads agree by.
+struct Passes {
+    barrier: Barrier,
+    over: AtomicBool,
+    /// Nanoseconds of the shortest pass.
+    best: AtomicU64,
+}
+
+fn work(passes: &Passes, leads: bool, a: &mut [f64], b: &mut [f64], c: &mut [f64], until: &Until<'_>) {
+    // Each thread writes its own part first: the system gives it the memory nearest to its core.
+    for array in [&mut *a, b, c] {
+        for block in array.chunks_mut(BLOCK) {
+            if until.is_cancelled() {
+                break;
+            }
+            block.fill(1.0);
+        }
+    }
+    // At least two passes: the first one finds the caches and tables cold, and does not count.
+    for pass in 0.. {
+        passes.barrier.wait();
+        if passes.over.load(Ordering::Relaxed) {
+            return;
+        }
+        let begun = Instant::now();
+        let whole = triad(a, b, c, until);
+        passes.barrier.wait();
+        if !leads {
+            continue;
+        }
+        if pass > 0 && whole {
+            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            passes.best.fetch_min(took, Ordering::Relaxed);
+        }
+        // The others read this after the next barrier.
+        passes.over.store(until.is_cancelled() || (pass > 0 && until.is_over()), Ordering::Relaxed);
+    }
+}
+
+/// One pass; false when it was cancelled.
+#[inline(never)]
+fn triad(a: &mut [f64], b: &[f64], c: &[f64], until: &Until<'_>) -> bool {
+    let scale = std::hint::black_box(3.0);
+    for ((a, b), c) in a.chunks_mut(BLOCK).zip(b.chunks(BLOCK)).zip(c.chunks(BLOCK)) {
+        if until.is_cancelled() {
+            return false;
+        }
+        for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+            *a = b + scale * c;
+        }
+    }
+    std::hint::black_box(a);
+    true
+}
+
+/// How large each of the three arrays shall be.
+fn array_bytes() -> Result<u64, MeasureError> {
+    let wanted = largest_cache().map_or(USUAL_ARRAY, |cache| 4 * cache).clamp(SMALLEST_ARRAY, LARGEST_ARRAY);
+    let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let free = System::new_with_specifics(kind).map_or(u64::MAX, |system| system.available_memory());
+    // A quarter of what is free: the owner is at work.
+    let size = wanted.min(free / 4 / 3);
+    if size < SMALLEST_ARRAY {
+        return Err(MeasureError::NoMemory { needed: 3 * 4 * SMALLEST_ARRAY, free });
+    }
+    Ok(size)
+}
+
+/// Bytes of the largest cache, as Linux tells.
+fn largest_cache() -> Option<u64> {
+    let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    caches.flatten().filter_map(|cache| parse_size(&fs::read_to_string(cache.path().join("size")).ok()?)).max()
+}
+
+/// `32768K`, `8M`.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "" => 1,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_caches_are_read() {
+        assert_eq!(["32768K", "8M\n", "512", "x", ""].map(parse_size), [Some(32 << 20), Some(8 << 20), Some(512), None, None]);
+        assert!((SMALLEST_ARRAY..=LARGEST_ARRAY).contains(&array_bytes().expect("enough memory")));
+    }
+
+    #[test]
+    fn the_triad_is_computed() {
+        let (mut a, b, c) = (vec![0.0; BLOCK + 1], vec![1.0; BLOCK + 1], vec![2.0; BLOCK + 1]);
+        let cancel = AtomicBool::new(false);
+        let until = Until { end: Instant::now(), cancel: &cancel };
+        assert!(triad(&mut a, &b, &c, &until));
+        assert!(a.iter().all(|value| *value == 7.0));
+        cancel.store(true, Ordering::Relaxed);
+        assert!(!triad(&mut a, &b, &c, &until));
+    }
+}
