@@ -91,22 +91,4 @@ impl Core {
             Err(error) => tracing::warn!(%error, "no snapshot was kept"),
         }
     }
-
-    /// An object that a peer has passed on: read, kept, and true to be passed on further. None when it teaches nothing.
-    pub(crate) fn learn(&mut self, bytes: &[u8]) -> Option<engine::market::Learned> {
-        use engine::market::Learned;
-        let now = self.now();
-        match self.engine.book_mut().learn(now, bytes) {
-            Ok(Learned::Nothing) => None,
-            Ok(Learned::Cheat(device)) => {
-                tracing::warn!(%device, "a device says two different things under one number");
-                None
-            }
-            Ok(learned @ (Learned::Offer(_) | Learned::Profile(_))) => Some(learned),
-            Err(error) => {
-                tracing::debug!(%error, "an object that proves nothing was dropped");
-                None
-            }
-        }
-    }
 }

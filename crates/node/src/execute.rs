@@ -1,6 +1,5 @@
 //! Does what is wanted, each thing in a task of its own, and brings back what came of it.
 
-use crate::clock::Clock;
 use crate::fetch::{digest, fetch, is_bad_image};
 use crate::run::Command;
 use crate::serve::guest;
@@ -30,7 +29,6 @@ pub struct Hands {
     pub net: Net,
     pub guests: Arc<Guests>,
     pub images: Images,
-    pub clock: Clock,
     pub commands: mpsc::Sender<Command>,
 }
 
@@ -59,10 +57,8 @@ pub async fn execute(hands: Hands, effect: Effect) {
         Effect::Stop(lease) => stop(&hands, lease).await,
         Effect::Remove(lease) => done_or_again(hands.guests.remove(guest(lease)).await),
         Effect::Meter(lease, _) => meter(&hands, lease).await,
-        Effect::Share(_, bytes) => {
-            hands.net.share(vec![bytes]);
-            Outcome::Done(None)
-        }
+        // The loop does it at once.
+        Effect::Share(..) => Outcome::Done(None),
     };
     // The loop is gone only when the node stops.
     let _ = hands.commands.send(Command::Finished(key, outcome)).await;
@@ -189,7 +185,7 @@ pub fn ended(lease: Id<Lease>, state: &GuestState, usage: &Usage) -> Option<Mach
             let at = Timestamp(i64::try_from(*at).unwrap_or(i64::MAX));
             Some(Machine::Exited { lease, code: *code, at, meter: metered(usage) })
         }
-        GuestState::NotStarted { why, .. } => Some(Machine::Gone { lease, detail: why.to_string() }),
+        GuestState::Failed { error, .. } => Some(Machine::Gone { lease, detail: error.to_string() }),
         GuestState::Lost { why } => Some(Machine::Gone { lease, detail: why.to_string() }),
         GuestState::Starting | GuestState::Running | GuestState::Frozen => None,
     }

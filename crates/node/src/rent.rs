@@ -56,7 +56,7 @@ impl NodeHandle {
         }
         let workload = Workload {
             image: ImageDigest(*image.digest.as_bytes()),
-            reference: image.name.clone().unwrap_or_default(),
+            reference: image.names.first().cloned().unwrap_or_default(),
             command: rent.command.clone(),
             env: rent.env.clone(),
             ports: rent.ports.iter().map(|(_, guest)| *guest).collect(),

@@ -12,16 +12,17 @@ use engine::effect::Key;
 use engine::input::{Machine, Owner};
 use engine::market::Learned;
 use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
-use machine::guest::{GuestEvent, GuestSeen, Guests};
+use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime};
 use machine::image::{Images, Platform};
 use model::envelope::Claim;
-use model::{Document, Id, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side, Signed};
-use net::{Net, NetEvent};
-use std::collections::BTreeMap;
+use model::{Document, Id, Invalid, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side, Signed};
+use net::NetEvent;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// Everything that waits for the loop; when it is full, who asks waits.
@@ -65,7 +66,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (events, _) = broadcast::channel(EVENTS);
-    let hands = Hands { net, guests: Arc::new(guests), images, clock, commands: commands.clone() };
+    let hands = Hands { net, guests: Arc::new(guests), images, commands: commands.clone() };
     let core = Core {
         clock,
         engine,
@@ -78,7 +79,9 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         events: events.clone(),
     };
     let identity = core.engine.identity().clone();
-    let mut node = Loop { core, hands: hands.clone(), config: config.clone() };
+    let runtime = Runtime::find().map(|runtime| runtime.name()).unwrap_or_default();
+    let sandbox = Sandbox { runtime, user_namespace: true };
+    let mut node = Loop { core, hands: hands.clone(), config: config.clone(), sandbox, fetches: BTreeMap::new(), parties: BTreeSet::new() };
     node.remember_others();
     node.reconcile().await;
     let forwards = Forwards::open(config.data.join("forwards.json"));
@@ -126,6 +129,12 @@ struct Loop {
     core: Core,
     hands: Hands,
     config: Config,
+    /// What guests are kept with.
+    sandbox: Sandbox,
+    /// Images on their way, to be given up when their lease ends before.
+    fetches: BTreeMap<Key, AbortHandle>,
+    /// The other parties of live leases.
+    parties: BTreeSet<PeerKey>,
 }
 
 impl Loop {
@@ -160,10 +169,49 @@ impl Loop {
     fn settle(&mut self) {
         let now = self.core.now();
         for effect in self.core.outbox.start(now, self.core.engine.wanted(now)) {
+            let key = effect.key();
             if let Effect::Share(_, bytes) = &effect {
-                self.keep(bytes);
+                self.pass_on(bytes);
+                self.core.outbox.done(key);
+                continue;
             }
-            tokio::spawn(execute(self.hands.clone(), effect));
+            let task = tokio::spawn(execute(self.hands.clone(), effect));
+            if let Key::Fetch(_) = key {
+                self.fetches.insert(key, task.abort_handle());
+            }
+        }
+        self.give_up_fetches();
+        self.hold_on_to_parties();
+    }
+
+    /// Connections to the other parties of live leases stay, and are made again when lost.
+    fn hold_on_to_parties(&mut self) {
+        let leases = self.core.engine.state().lease.all();
+        let parties: BTreeSet<PeerKey> = leases.filter(|lease| !lease.phase.is_ended()).map(|lease| lease.peer).collect();
+        if parties == self.parties {
+            return;
+        }
+        let (net, before, after) = (self.hands.net.clone(), std::mem::replace(&mut self.parties, parties.clone()), parties);
+        // The network may be waiting for us to take an event: we never wait for it.
+        tokio::spawn(async move {
+            for peer in after.difference(&before) {
+                if let Err(error) = net.keep(*peer).await {
+                    tracing::warn!(%peer, %error, "the connection is not held");
+                }
+            }
+            for peer in before.difference(&after) {
+                net.release(*peer).await;
+            }
+        });
+    }
+
+    /// An image whose lease is over is not fetched on. What came of it is kept.
+    fn give_up_fetches(&mut self) {
+        let state = &self.core.engine.state().lease;
+        let over = |key: &Key| matches!(key, Key::Fetch(lease) if state.get(*lease).is_none_or(|lease| lease.phase != Phase::Fetching));
+        for (key, task) in self.fetches.extract_if(.., |key, _| over(key)) {
+            task.abort();
+            self.core.outbox.done(key);
         }
     }
 
@@ -221,8 +269,13 @@ impl Loop {
                 }
             }
         }
-        if let Key::Fetch(lease) = key {
-            self.core.fetching.remove(&lease);
+        match key {
+            Key::Fetch(lease) => {
+                self.core.fetching.remove(&lease);
+            }
+            // The lease may have ended while its guest was being started.
+            Key::Start(lease) if self.is_ended(lease) => self.stop_stray(guest(lease), false),
+            Key::Start(_) | Key::Send(_) | Key::Still(..) | Key::Stop(_) | Key::Remove(_) | Key::Meter(..) | Key::Share(_) => {}
         }
     }
 
@@ -267,7 +320,9 @@ impl Loop {
             NetEvent::Request { id, from, request } => {
                 self.core.silent.remove(&from);
                 let response = self.answer(from, request);
-                self.hands.net.respond(id, response);
+                if !self.hands.net.respond(id, response) {
+                    tracing::debug!(%from, "the asker no longer waits");
+                }
             }
             NetEvent::Stream { from, head, stream } => {
                 let allowed = judge(&self.core.engine, from, &head);
@@ -275,7 +330,7 @@ impl Loop {
             }
             NetEvent::Objects { from, objects } => {
                 tracing::debug!(%from, count = objects.len(), "objects came");
-                objects.iter().for_each(|bytes| self.learn(bytes));
+                objects.iter().for_each(|bytes| self.learn(bytes, Some(from)));
             }
             NetEvent::Addresses(addresses) => {
                 self.core.addresses = addresses;
@@ -301,46 +356,62 @@ impl Loop {
         }
     }
 
-    /// An object that a peer has passed on: kept, remembered as a way to reach its signer, and passed on.
-    fn learn(&mut self, bytes: &[u8]) {
-        let Some(learned) = self.core.learn(bytes) else { return };
+    /// An object of others: remembered as a way to reach its signer, kept, and passed on.
+    fn learn(&mut self, bytes: &[u8], from: Option<PeerKey>) {
+        let learned = match self.core.engine.book_mut().learn(self.core.clock.now(), bytes) {
+            Ok(learned) => learned,
+            Err(error) => {
+                tracing::debug!(%error, "an object that proves nothing was dropped");
+                return self.complain(from, &error);
+            }
+        };
         let (certificate, signer, addresses) = match &learned {
             Learned::Offer(offer) => (&offer.certificate, offer.signer(), offer.addresses.clone()),
             Learned::Profile(profile) => (&profile.certificate, profile.signer(), profile.addresses.clone()),
-            Learned::Nothing | Learned::Cheat(_) => return,
+            Learned::Nothing => return,
+            Learned::Cheat(device) => {
+                tracing::warn!(%device, "a device says two different things under one number");
+                return self.pass_on(bytes);
+            }
         };
         if let Ok(host) = Person::proven(certificate, signer, self.core.now()) {
             self.hands.net.know(host.peer, addresses);
         }
-        self.keep(bytes);
-        self.hands.net.share(vec![bytes.to_vec()]);
+        self.pass_on(bytes);
         let _ = self.core.events.send(Event::Market);
     }
 
-    /// Keeps a signed object on disk. Without it a restart has to ask peers again, and nothing else.
-    fn keep(&mut self, bytes: &[u8]) {
-        let kept = tokio::task::block_in_place(|| put(&mut self.core.store, bytes));
-        if let Err(error) = kept {
+    /// A signature that does not fit is no accident. What expired on the way, or will be true soon, is.
+    fn complain(&self, from: Option<PeerKey>, error: &Invalid) {
+        if let (Some(peer), Invalid::Signature | Invalid::Malformed(_)) = (from, error) {
+            let net = self.hands.net.clone();
+            tokio::spawn(async move { net.complain(peer).await });
+        }
+    }
+
+    /// Keeps a verified object on disk, and lets all peers have it.
+    fn pass_on(&mut self, bytes: &[u8]) {
+        let Some(object) = object(bytes) else { return };
+        // Without the disk a restart has to ask peers again, and nothing else.
+        if let Err(error) = tokio::task::block_in_place(|| self.core.store.put(&object)) {
             tracing::warn!(%error, "an object was not kept");
         }
+        self.hands.net.share(vec![bytes.to_vec()]);
     }
 
     /// Reads the objects of others from disk into the book and the shared set.
     fn remember_others(&mut self) {
         let now = self.core.now();
-        let objects = tokio::task::block_in_place(|| {
-            self.core.store.expire_objects(now)?;
-            self.core.store.live_objects(now)
-        });
-        match objects {
-            Ok(objects) => objects.iter().for_each(|bytes| self.learn(bytes)),
-            Err(error) => tracing::warn!(%error, "the objects of others cannot be read"),
+        let mut objects = Vec::new();
+        let read = tokio::task::block_in_place(|| self.core.store.live(now, |object| objects.push(object.bytes)));
+        if let Err(error) = read {
+            tracing::warn!(%error, "the objects of others cannot be read");
         }
+        objects.iter().for_each(|bytes| self.learn(bytes, None));
     }
 
     fn publish(&mut self) {
-        let sandbox = Sandbox { runtime: machine::guest::runtime_name().unwrap_or_default(), user_namespace: true };
-        let publish = Owner::Publish { addresses: self.core.addresses.clone(), sandbox, name: self.config.name.clone() };
+        let publish = Owner::Publish { addresses: self.core.addresses.clone(), sandbox: self.sandbox.clone(), name: self.config.name.clone() };
         self.decide(Input::Owner(publish));
     }
 
@@ -357,7 +428,7 @@ impl Loop {
         self.publish();
         let now = self.core.now();
         self.core.engine.book_mut().forget_expired(now);
-        match tokio::task::block_in_place(|| self.core.store.expire_objects(now)) {
+        match tokio::task::block_in_place(|| self.core.store.expire(now)) {
             Ok(expired) if expired.is_empty() => {}
             Ok(expired) => self.hands.net.withdraw(expired),
             Err(error) => tracing::warn!(%error, "expired objects stay on disk"),
@@ -377,21 +448,31 @@ impl Loop {
                 self.decide(Input::Machine(news));
             }
         }
-        for stray in seen.iter().filter(|seen| !self.has_lease(seen)) {
-            tracing::warn!(guest = %stray.id, "a guest without a lease is stopped");
-            let (guests, id) = (self.hands.guests.clone(), stray.id);
-            tokio::spawn(async move {
-                let stopped = guests.stop(id, Duration::from_secs(1)).await;
-                if let Err(error) = stopped.and(guests.remove(id).await) {
-                    tracing::error!(%id, %error, "a guest without a lease cannot be removed");
-                }
-            });
+        for guest in &seen {
+            let lease = Id::of(model::ObjectId(*guest.id.as_bytes()));
+            let known = self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.side == Side::Host);
+            let runs = matches!(guest.state, GuestState::Starting | GuestState::Running | GuestState::Frozen);
+            if !known || (runs && self.is_ended(lease)) {
+                self.stop_stray(guest.id, !known);
+            }
         }
     }
 
-    fn has_lease(&self, seen: &GuestSeen) -> bool {
-        let lease = Id::of(model::ObjectId(*seen.id.as_bytes()));
-        self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.side == Side::Host)
+    fn is_ended(&self, lease: Id<Lease>) -> bool {
+        self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.phase.is_ended())
+    }
+
+    /// Ends a guest that no live lease wants.
+    fn stop_stray(&self, id: GuestId, and_remove: bool) {
+        tracing::warn!(guest = %id, "a guest without a lease is stopped");
+        let guests = self.hands.guests.clone();
+        tokio::spawn(async move {
+            let stopped = guests.stop(id, Duration::from_secs(1)).await;
+            let removed = if and_remove { guests.remove(id).await } else { Ok(()) };
+            if let Err(error) = stopped.and(removed) {
+                tracing::error!(guest = %id, %error, "a guest without a lease does not go");
+            }
+        });
     }
 }
 
@@ -406,18 +487,15 @@ fn news(lease: Id<Lease>, phase: Phase, guest: Option<&GuestSeen>) -> Option<Mac
     }
 }
 
-/// Puts a profile or an offer into the table of objects.
-fn put(store: &mut Store, bytes: &[u8]) -> Result<(), store::StoreError> {
-    let Ok(claim) = Claim::of(bytes) else { return Ok(()) };
-    // It was verified a moment ago.
-    let object = match claim.domain.as_str() {
-        Offer::DOMAIN => read::<Offer>(bytes).map(|offer| (offer.slot, offer.seq, offer.issued, offer.expires)),
-        Profile::DOMAIN => read::<Profile>(bytes).map(|profile| (0, profile.seq, profile.issued, profile.expires)),
-        _ => None,
+/// What the store and the network sort a profile or an offer by; none for other kinds. It was verified before.
+fn object(bytes: &[u8]) -> Option<store::Object> {
+    let claim = Claim::of(bytes).ok()?;
+    let (slot, seq, issued, expires) = match claim.domain.as_str() {
+        Offer::DOMAIN => read::<Offer>(bytes).map(|offer| (offer.slot, offer.seq, offer.issued, offer.expires))?,
+        Profile::DOMAIN => read::<Profile>(bytes).map(|profile| (0, profile.seq, profile.issued, profile.expires))?,
+        _ => return None,
     };
-    let Some((slot, seq, issued, expires)) = object else { return Ok(()) };
-    let object = store::Object { id: claim.id, domain: &claim.domain, signer: claim.signer, slot, seq, issued, expires, bytes };
-    store.put_object(&object).map(|_| ())
+    Some(store::Object { id: claim.id, domain: claim.domain, signer: claim.signer, slot, seq, issued, expires, bytes: bytes.to_vec() })
 }
 
 fn read<T: Document>(bytes: &[u8]) -> Option<Signed<T>> {

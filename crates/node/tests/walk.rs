@@ -1,0 +1,286 @@
+//! Two nodes, real in all parts, in one process: they meet on the loopback, agree, run a guest, sign, book and judge.
+
+use libtest_mimic::{Arguments, Trial};
+use machine::guest::supervise;
+use machine::image::BuildSpec;
+use model::record::Account;
+use model::{Audience, Currency, EndReason, Id, Lease, Mode, Phase, Prices, RenewalTerms, Resources, Share, Side, Span, Speed, Terms};
+use node::{Config, Error, NodeHandle, Rent};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("supervise") {
+        supervise();
+    }
+    let arguments = Arguments::from_args();
+    let trials = vec![
+        trial("a_guest_s_whole_life", a_guest_s_whole_life),
+        trial("a_tenant_reaches_a_port_and_stops", a_tenant_reaches_a_port_and_stops),
+        trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
+        trial("a_command_that_is_not_there_is_the_tenant_s_fault", a_command_that_is_not_there_is_the_tenant_s_fault),
+        trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
+        trial("a_taken_port_is_named_before_anything_is_agreed", a_taken_port_is_named_before_anything_is_agreed),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn trial<F: Future<Output = ()> + 'static>(name: &'static str, test: fn() -> F) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        runtime.block_on(async { timeout(Duration::from_secs(60), test()).await.expect("it ends within a minute") });
+        Ok(())
+    })
+}
+
+const EUR: Currency = Currency::Iso(*b"EUR");
+const MIB: u64 = 1 << 20;
+const ASKED: Resources = Resources { cpu_millis: 500, memory: 32 * MIB, disk: 8 * MIB };
+
+struct Pair {
+    dir: TempDir,
+    host: NodeHandle,
+    tenant: NodeHandle,
+}
+
+impl Pair {
+    /// A host that lends for 3.6 EUR a core-hour, and a tenant that knows it and has busybox.
+    async fn meet() -> Pair {
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = start(dir.path(), "host").await;
+        let tenant = start(dir.path(), "tenant").await;
+        host.measured(Speed { core: 1_000, cores: 2_000, memory: 1_000, disk: 1_000 }).await.expect("measured");
+        host.share(Some(share())).await.expect("shared");
+        meet(&tenant, &host).await;
+        busybox(&tenant, dir.path()).await;
+        Pair { dir, host, tenant }
+    }
+
+    async fn run(&self, command: &[&str]) -> Result<Id<Lease>, Error> {
+        self.tenant.rent(rent(command)).await
+    }
+}
+
+fn share() -> Share {
+    Share {
+        resources: Resources { cpu_millis: 1_000, memory: 256 * MIB, disk: 64 * MIB },
+        prices: Prices { mode: Mode::Rent, currency: EUR, core: 3_600_000, memory_gib: 0, disk_gib: 0 },
+        terms: Terms {
+            longest: Span::hours(1),
+            tick: Span::seconds(1),
+            sign_within: Span::seconds(5),
+            grace: Span::seconds(10),
+            credit: 1_000_000,
+            fetch_within: Span::seconds(30),
+            start_within: Span::seconds(10),
+            renewal: RenewalTerms::Automatic { longest: Span::hours(1) },
+        },
+        audience: Audience::Everyone,
+        region: "EU".into(),
+    }
+}
+
+fn rent(command: &[&str]) -> Rent {
+    Rent {
+        image: "busybox".into(),
+        command: command.iter().map(|&word| word.to_owned()).collect(),
+        env: vec!["GREETING=hello".into()],
+        resources: ASKED,
+        term: Span::minutes(1),
+        cap: Some(model::Rate::hourly("2 EUR".parse().expect("an amount"))),
+        mode: None,
+        host: None,
+        min_trust: 0,
+        ports: Vec::new(),
+    }
+}
+
+async fn start(dir: &Path, name: &str) -> NodeHandle {
+    let mut config = Config::new(dir.join(name));
+    config.name = name.to_owned();
+    config.mdns = false;
+    config.listen = vec!["/ip4/127.0.0.1/tcp/0".into(), "/ip4/127.0.0.1/udp/0/quic-v1".into()];
+    node::start(config).await.expect("a node")
+}
+
+async fn meet(tenant: &NodeHandle, host: &NodeHandle) {
+    let mut events = tenant.events();
+    let address = host.net().addresses().await.into_iter().next().expect("an address");
+    tenant.net().dial(&address).await.expect("a connection");
+    while tenant.look(|core| core.engine().book().standing(core.now()).count()).await.expect("a look") == 0 {
+        events.recv().await.expect("an event");
+    }
+}
+
+/// An image of nothing but Debian's static busybox.
+async fn busybox(node: &NodeHandle, dir: &Path) {
+    let folder = dir.join("busybox/bin");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
+    fs::set_permissions(folder.join("busybox"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    for applet in ["sh", "echo", "sleep", "httpd"] {
+        std::os::unix::fs::symlink("busybox", folder.join(applet)).expect("a link");
+    }
+    let spec = BuildSpec { dir: dir.join("busybox"), name: Some("busybox".into()), ..BuildSpec::default() };
+    node.images().build(spec).await.expect("an image");
+}
+
+async fn until(node: &NodeHandle, lease: Id<Lease>, reached: fn(&Phase) -> bool) -> Phase {
+    let mut events = node.events();
+    loop {
+        let phase = node.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.phase)).await.expect("a look");
+        if let Some(phase) = phase.filter(|phase| reached(phase)) {
+            return phase;
+        }
+        // Something may have been missed: look again.
+        let _ = timeout(Duration::from_secs(1), events.recv()).await;
+    }
+}
+
+async fn receipt(node: &NodeHandle, lease: Id<Lease>) -> Option<model::Receipt> {
+    node.look(move |core| core.engine().state().lease.get(lease).and_then(|lease| lease.receipt.clone())).await.expect("a look")
+}
+
+async fn last_receipt(node: &NodeHandle, lease: Id<Lease>) -> model::Receipt {
+    loop {
+        if let Some(receipt) = receipt(node, lease).await.filter(|receipt| receipt.last) {
+            return receipt;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn a_guest_s_whole_life() {
+    let pair = Pair::meet().await;
+    let lease = pair.run(&["sh", "-c", "echo $GREETING; sleep 2.5; exit 3"]).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    let mut logs = pair.tenant.logs(lease, 0, true).await.expect("output");
+    let mut printed = Vec::new();
+    while let Some(piece) = logs.next().await.expect("a piece") {
+        printed.extend(piece);
+    }
+    assert_eq!(String::from_utf8(printed).expect("text"), "hello\n");
+    let ended = until(&pair.tenant, lease, Phase::is_ended).await;
+    assert_eq!(ended, Phase::Ended(EndReason::Exited { code: 3 }));
+
+    let (here, there) = (last_receipt(&pair.tenant, lease).await, last_receipt(&pair.host, lease).await);
+    assert_eq!(here, there);
+    assert!(here.number >= 3, "two ticks and the last: {}", here.number);
+    let seconds = here.usage.billed().0;
+    assert!((2_400..4_500).contains(&seconds), "{seconds} ms were billed");
+    // Half a core at 3.6 EUR a core-hour is 500 millionths a second.
+    assert_eq!(here.amount.micros, i64::try_from(seconds / 2).expect("small"));
+
+    let owed = |node: &NodeHandle, person| {
+        let node = node.clone();
+        async move { node.look(move |core| core.engine().state().ledger.balance(Account::Person(person), EUR)).await.expect("a look") }
+    };
+    let (host, tenant) = (pair.host.identity().party().person, pair.tenant.identity().party().person);
+    assert_eq!(owed(&pair.host, tenant).await, here.amount);
+    assert_eq!(owed(&pair.tenant, host).await, here.amount.negated().expect("small"));
+
+    let before = trust(&pair.tenant, host).await;
+    pair.tenant.rate(lease, [5, 5, 5], "quick".into()).await.expect("rated");
+    pair.host.rate(lease, [5, 4, 5], String::new()).await.expect("rated");
+    assert!(trust(&pair.tenant, host).await > before);
+    let mut events = pair.host.events();
+    while rated_by_both(&pair.host, lease).await < 2 {
+        let _ = timeout(Duration::from_secs(1), events.recv()).await;
+    }
+    let again = pair.tenant.rate(lease, [1, 1, 1], String::new()).await.expect_err("once is enough");
+    assert_eq!(again.code(), "rated_already");
+}
+
+async fn trust(node: &NodeHandle, person: model::PersonId) -> u32 {
+    node.look(move |core| core.engine().state().reputation.score(person).trust()).await.expect("a look")
+}
+
+async fn rated_by_both(node: &NodeHandle, lease: Id<Lease>) -> usize {
+    node.look(move |core| core.engine().state().lease.get(lease).map_or(0, |lease| lease.ratings.len())).await.expect("a look")
+}
+
+async fn a_tenant_reaches_a_port_and_stops() {
+    let pair = Pair::meet().await;
+    let serve = "busybox mkdir -p /www; echo inside > /www/index.html; httpd -f -p 8080 -h /www";
+    let lease = pair.tenant.rent(Rent { ports: vec![(0, 8080)], ..rent(&["sh", "-c", serve]) }).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    let port = pair.tenant.forwards().first().expect("a port").local;
+    let answer = loop {
+        if let Some(answer) = get(port).await {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(answer.ends_with("inside\n"), "{answer}");
+    pair.tenant.stop(lease).await.expect("stopped");
+    let ended = until(&pair.tenant, lease, Phase::is_ended).await;
+    assert_eq!(ended, Phase::Ended(EndReason::TenantStopped));
+    until(&pair.host, lease, Phase::is_ended).await;
+    let sides = pair.host.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.ends.contains_key(&Side::Tenant))).await;
+    assert_eq!(sides.expect("a look"), Some(true));
+    while !pair.tenant.forwards().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(get(port).await.is_none(), "nothing listens after the end");
+}
+
+async fn get(port: u16) -> Option<String> {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    (!answer.is_empty()).then_some(answer)
+}
+
+async fn a_price_above_the_cap_is_no_deal() {
+    let pair = Pair::meet().await;
+    let cap = Some(model::Rate::hourly("0.10 EUR".parse().expect("an amount")));
+    let error = pair.tenant.rent(Rent { cap, ..rent(&["echo"]) }).await.expect_err("too dear");
+    assert!(matches!(error, Error::NoOffer { looked_at: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("raise the cap"), "{error}");
+    assert_eq!(pair.host.look(|core| core.engine().state().lease.all().count()).await.expect("a look"), 0);
+}
+
+async fn a_command_that_is_not_there_is_the_tenant_s_fault() {
+    let pair = Pair::meet().await;
+    let lease = pair.run(&["/bin/nothing"]).await.expect("a lease");
+    assert_eq!(until(&pair.tenant, lease, Phase::is_ended).await, Phase::Ended(EndReason::BadWorkload));
+    assert!(receipt(&pair.tenant, lease).await.is_none(), "nothing ran, so nothing is owed");
+    let detail = pair.tenant.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.detail.clone())).await.expect("a look");
+    assert!(detail.expect("a lease").contains("/bin/nothing"));
+}
+
+async fn a_host_that_starts_again_takes_its_guest_up() {
+    let pair = Pair::meet().await;
+    let lease = pair.run(&["sh", "-c", "sleep 4; exit 7"]).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    let Pair { dir, host, tenant } = pair;
+    host.shut_down().await;
+    drop(host);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let host = start(dir.path(), "host").await;
+    meet_again(&tenant, &host).await;
+    assert_eq!(until(&host, lease, Phase::is_ended).await, Phase::Ended(EndReason::Exited { code: 7 }));
+    assert_eq!(until(&tenant, lease, Phase::is_ended).await, Phase::Ended(EndReason::Exited { code: 7 }));
+    assert_eq!(last_receipt(&tenant, lease).await, last_receipt(&host, lease).await);
+}
+
+async fn meet_again(tenant: &NodeHandle, host: &NodeHandle) {
+    let address = host.net().addresses().await.into_iter().next().expect("an address");
+    tenant.net().dial(&address).await.expect("a connection");
+}
+
+async fn a_taken_port_is_named_before_anything_is_agreed() {
+    let pair = Pair::meet().await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let error = pair.tenant.rent(Rent { ports: vec![(port, 80)], ..rent(&["echo"]) }).await.expect_err("taken");
+    assert!(matches!(error, Error::Port { port: named, .. } if named == port), "{error:?}");
+    assert_eq!(pair.host.look(|core| core.engine().state().lease.all().count()).await.expect("a look"), 0);
+}
