@@ -1,0 +1,368 @@
+//! One fixed example of everything that is signed, sent or written down: the life of one lease, from fixed seeds.
+//!
+//! The golden vectors are made of it, the fuzzers start from it, and the store's tests write it down.
+
+#![allow(dead_code, reason = "each of its users needs a part")]
+
+use model::message::{Denial, Request, Response, Standing, StreamHead};
+use model::record::{Account, Entry, Posting, Record};
+use model::*;
+
+/// 2027-01-15T08:00:00Z: each example acts at this moment.
+pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+const EUR: Currency = Currency::Iso(*b"EUR");
+
+/// One of the two parties.
+pub struct Actor {
+    pub person: Key,
+    pub device: Key,
+    pub peer: PeerKey,
+    label: &'static str,
+}
+
+pub fn host() -> Actor {
+    Actor { person: seed(1), device: seed(2), peer: PeerKey([12; 32]), label: "attic" }
+}
+
+pub fn tenant() -> Actor {
+    Actor { person: seed(3), device: seed(4), peer: PeerKey([14; 32]), label: "laptop" }
+}
+
+/// Every key that signs here.
+pub fn keys() -> [Key; 4] {
+    [seed(1), seed(2), seed(3), seed(4)]
+}
+
+fn seed(byte: u8) -> Key {
+    Key::from_seed([byte; 32])
+}
+
+impl Actor {
+    pub fn party(&self) -> Party {
+        Party { device: self.device.id(), person: PersonId(self.person.id().0) }
+    }
+
+    pub fn certificate(&self) -> Signed<DeviceCertificate> {
+        let Party { device, person } = self.party();
+        let (issued, expires) = (NOW - Span::days(30), NOW + Span::days(365));
+        signed(
+            &self.person,
+            DeviceCertificate {
+                person,
+                device,
+                peer: self.peer,
+                label: self.label.into(),
+                seq: 1,
+                issued,
+                expires,
+            },
+        )
+    }
+}
+
+pub fn profile() -> Signed<Profile> {
+    let certificate = host().certificate().unverified();
+    let addresses = vec!["/ip4/192.0.2.7/udp/4001/quic-v1".into()];
+    let expires = NOW + Span::days(1);
+    signed(
+        &host().device,
+        Profile { certificate, name: "Ada".into(), addresses, seq: 3, issued: NOW, expires },
+    )
+}
+
+pub fn share() -> Share {
+    Share {
+        resources: Resources { cpu_millis: 4_000, memory: 8 << 30, disk: 100 << 30 },
+        prices: Prices { mode: Mode::Rent, currency: EUR, core: 20_000, memory_gib: 4_000, disk_gib: 100 },
+        terms: Terms {
+            longest: Span::hours(12),
+            tick: Span::minutes(1),
+            sign_within: Span::minutes(1),
+            grace: Span::minutes(5),
+            credit: 50_000,
+            fetch_within: Span::minutes(10),
+            start_within: Span::minutes(1),
+            renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
+        },
+        audience: Audience::Everyone,
+        region: "CH".into(),
+    }
+}
+
+pub fn speed() -> Speed {
+    Speed { core: 1_100, cores: 4_200, memory: 950, disk: 1_800 }
+}
+
+pub fn offer(seq: u64) -> Signed<Offer> {
+    let offer = Offer {
+        certificate: host().certificate().unverified(),
+        addresses: vec!["/ip4/192.0.2.7/udp/4001/quic-v1".into(), "/ip4/192.0.2.7/tcp/4001".into()],
+        slot: 0,
+        seq,
+        issued: NOW,
+        expires: NOW + Span::days(1),
+        open: true,
+        share: share(),
+        speed: speed(),
+        arch: "amd64".into(),
+        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true },
+    };
+    signed(&host().device, offer)
+}
+
+pub fn workload() -> Workload {
+    Workload {
+        image: ImageDigest([0xab; 32]),
+        reference: "registry.example.org/render:1".into(),
+        command: vec!["/render".into(), "--size".into(), "640x480".into()],
+        env: vec!["THREADS=2".into()],
+        ports: vec![8080],
+    }
+}
+
+pub fn ask() -> Signed<Ask> {
+    let resources = Resources { cpu_millis: 2_000, memory: 1 << 30, disk: 1 << 30 };
+    let cap = Rate::hourly(Amount::new(100_000, EUR));
+    let ask = Ask {
+        offer: offer(7).id(),
+        host: host().device.id(),
+        certificate: tenant().certificate().unverified(),
+        terms: AskTerms { workload: workload(), resources, term: Span::minutes(10), cap },
+        nonce: Nonce([0x51; 16]),
+        issued: NOW,
+        expires: NOW + Span::seconds(30),
+    };
+    signed(&tenant().device, ask)
+}
+
+pub fn quote() -> Signed<Quote> {
+    let quote = Quote {
+        ask: ask().id(),
+        tenant: tenant().device.id(),
+        certificate: host().certificate().unverified(),
+        rate: Rate::hourly(Amount::new(44_100, EUR)),
+        mode: Mode::Rent,
+        terms: share().terms,
+        nonce: Nonce([0x52; 16]),
+        issued: NOW,
+        expires: NOW + Span::seconds(30),
+    };
+    signed(&host().device, quote)
+}
+
+pub fn lease() -> Cosigned<Lease> {
+    lease_for(ask().terms.term)
+}
+
+/// Another lease of the same deal.
+pub fn lease_for(term: Span) -> Cosigned<Lease> {
+    let (ask, quote) = (ask(), quote());
+    let lease = Lease {
+        offer: ask.offer,
+        ask: ask.id(),
+        quote: quote.id(),
+        host: host().party(),
+        tenant: tenant().party(),
+        workload: ask.terms.workload.clone(),
+        resources: ask.terms.resources,
+        term,
+        rate: quote.rate,
+        mode: quote.mode,
+        rules: quote.terms,
+        nonce: quote.nonce,
+        issued: NOW,
+        expires: NOW + Span::seconds(30),
+    };
+    cosigned(&tenant(), lease, &host())
+}
+
+/// The host's running total number `number`, at the end of that minute.
+pub fn tick(number: u32) -> Signed<Tick> {
+    let elapsed = Span::minutes(u64::from(number));
+    let tick = Tick {
+        lease: lease().id(),
+        host: host().device.id(),
+        tenant: tenant().device.id(),
+        number,
+        usage: Usage { elapsed, frozen: Span::ZERO, cpu: Span::seconds(95), memory_peak: 300 << 20 },
+        amount: lease().rate.over(elapsed).expect("it fits"),
+        last: number == 2,
+        issued: NOW + elapsed,
+    };
+    signed(&host().device, tick)
+}
+
+pub fn receipt(number: u32) -> Receipt {
+    tenant().device.countersign(&tick(number)).expect("the tenant is a party")
+}
+
+pub fn renewal() -> Cosigned<Renewal> {
+    let renewal = Renewal {
+        lease: lease().id(),
+        number: 1,
+        host: host().device.id(),
+        tenant: tenant().device.id(),
+        more: Span::minutes(5),
+        issued: NOW,
+        expires: NOW + Span::seconds(30),
+    };
+    cosigned(&tenant(), renewal, &host())
+}
+
+pub fn end() -> Signed<End> {
+    signed(
+        &host().device,
+        End { lease: lease().id(), side: Side::Host, reason: EndReason::Exited { code: 0 }, issued: NOW },
+    )
+}
+
+pub fn rating() -> Signed<Rating> {
+    let rating = Rating {
+        receipt: receipt(2),
+        side: Side::Tenant,
+        kept: 5,
+        quality: 4,
+        manners: 5,
+        text: "As promised.".into(),
+        issued: NOW,
+    };
+    signed(&tenant().device, rating)
+}
+
+fn signed<T: Document>(key: &Key, document: T) -> Signed<T> {
+    key.sign(&document).expect("an example is valid")
+}
+
+fn cosigned<T: Document + model::envelope::Parties>(
+    first: &Actor,
+    document: T,
+    second: &Actor,
+) -> Cosigned<T> {
+    second.device.countersign(&signed(&first.device, document)).expect("both are parties")
+}
+
+/// One of each document that is signed, by name.
+pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("device", host().certificate().bytes().to_vec()),
+        ("profile", profile().bytes().to_vec()),
+        ("offer", offer(7).bytes().to_vec()),
+        ("ask", ask().bytes().to_vec()),
+        ("quote", quote().bytes().to_vec()),
+        ("lease", lease().first_signed().bytes().to_vec()),
+        ("lease-by-host", lease().second_signed().bytes().to_vec()),
+        ("tick", tick(1).bytes().to_vec()),
+        ("tick-by-tenant", receipt(1).second_signed().bytes().to_vec()),
+        ("renewal", renewal().first_signed().bytes().to_vec()),
+        ("end", end().bytes().to_vec()),
+        ("rating", rating().bytes().to_vec()),
+    ]
+}
+
+/// One of each request.
+pub fn requests() -> Vec<Request> {
+    vec![
+        Request::Ask(ask().unverified()),
+        Request::Lease(lease().first_signed().unverified()),
+        Request::Tick(tick(1).unverified()),
+        Request::Renew(renewal().first_signed().unverified()),
+        Request::End(end().unverified()),
+        Request::Rate(rating().unverified()),
+        Request::Standing(standing()),
+        Request::Where { lease: lease().id() },
+    ]
+}
+
+/// One of each response.
+pub fn responses() -> Vec<Response> {
+    let sentence = "2 cores are asked for and 1 core is free".into();
+    vec![
+        Response::Quote(quote().unverified()),
+        Response::Lease(lease().second_signed().unverified()),
+        Response::Tick(receipt(1).second_signed().unverified()),
+        Response::Renewal(renewal().second_signed().unverified()),
+        Response::Standing(standing()),
+        Response::Done,
+        Response::Denied(Denial { code: "no_capacity".into(), sentence }),
+    ]
+}
+
+fn standing() -> Standing {
+    let phase = Phase::Frozen(FreezeReason::OwnerPaused);
+    Standing {
+        lease: lease().id(),
+        phase,
+        started: Some(NOW),
+        fetched: Some((1 << 20, 1 << 24)),
+        detail: "the owner is back".into(),
+    }
+}
+
+/// One of each head of a stream.
+pub fn heads() -> Vec<StreamHead> {
+    let lease = lease().id();
+    vec![
+        StreamHead::Port { lease, port: 8080 },
+        StreamHead::Logs { lease, from: 4_096, follow: true },
+        StreamHead::Blob { lease, digest: workload().image, from: 0 },
+    ]
+}
+
+/// One of each record at least: a lease as its host lives it, from the measuring to the rating, and what a tenant
+/// writes down before.
+pub fn life() -> Vec<Record> {
+    let (lease, peer) = (lease(), tenant().peer);
+    let moved = |phase, detail: &str| Record::Moved { lease: lease.id(), phase, detail: detail.into() };
+    let mut records = vec![
+        Record::Measured { speed: speed() },
+        Record::Shared { share: Some(share()) },
+        Record::Offered { offer: offer(7) },
+        Record::Profiled { profile: profile() },
+        Record::Asked { ask: ask(), offer: offer(7) },
+        Record::Refused { ask: ask().id(), code: "no_capacity".into(), sentence: "no core is free".into() },
+        Record::Quoted { ask: ask(), quote: quote(), tenant: tenant().party(), peer },
+        Record::Lapsed { quote: quote().id() },
+        Record::Accepted { quote: quote(), lease: lease.first_signed().clone(), peer: host().peer },
+        Record::Agreed { lease: lease.clone(), side: Side::Host, peer },
+        moved(Phase::Fetching, ""),
+        moved(Phase::Starting, ""),
+        moved(Phase::Running, ""),
+        moved(Phase::Frozen(FreezeReason::OwnerPaused), "the owner is back"),
+        moved(Phase::Running, ""),
+        Record::RenewalAsked { renewal: renewal().first_signed().clone() },
+        Record::Renewed { renewal: renewal() },
+    ];
+    for number in [1, 2] {
+        let receipt = receipt(number);
+        let more = lease.rate.over(Span::minutes(1)).expect("it fits");
+        let entries = vec![
+            (Account::Person(tenant().party().person), more),
+            (Account::Income, more.negated().expect("it fits")),
+        ];
+        let posting = Posting::new(receipt.id().object(), entries).expect("it balances");
+        records.extend([
+            Record::Ticked { tick: tick(number) },
+            Record::Receipted { receipt },
+            Record::Posted { posting },
+        ]);
+    }
+    records.extend([
+        moved(Phase::Closing(EndReason::Exited { code: 0 }), ""),
+        Record::Ended { end: end() },
+        moved(Phase::Ended(EndReason::Exited { code: 0 }), ""),
+        Record::Rated { rating: rating(), of: host().party().person, by: tenant().party().person },
+        Record::Equivocated {
+            person: host().party().person,
+            one: offer(7).bytes().to_vec(),
+            other: offer(8).bytes().to_vec(),
+        },
+    ]);
+    records
+}
+
+/// The life as it stands in a record: one a second.
+pub fn entries() -> Vec<Entry> {
+    let numbered = (1..).zip(life());
+    numbered.map(|(seq, record)| Entry { seq, at: NOW + Span::seconds(seq), record }).collect()
+}
