@@ -9,7 +9,7 @@ use crate::event::{PeerSeen, RequestId};
 use crate::identity;
 use crate::stream::Stream;
 use crate::swarm::streams::{NoStream, Protocol};
-use crate::sync::set::{Shared, Sharing};
+use crate::sync::set::Sharing;
 use libp2p::PeerId;
 use libp2p::swarm::Stream as Substream;
 use model::message::{self, MAX_MESSAGE, Request, Response, StreamHead};
@@ -50,8 +50,8 @@ impl Net {
     /// # Errors
     /// [`NetError`] says whether the peer was not reached, did not answer, or answered nonsense. After `Timeout` and
     /// `Gone` it may have heard the request all the same.
-    pub async fn request(&self, to: PeerKey, request: &Request) -> Result<Response, NetError> {
-        let bytes = message::write(request);
+    pub async fn request(&self, to: PeerKey, request: Request) -> Result<Response, NetError> {
+        let bytes = message::write(&request);
         if bytes.len() > MAX_MESSAGE {
             return Err(NetError::TooLarge { size: bytes.len(), limit: MAX_MESSAGE });
         }
@@ -68,17 +68,18 @@ impl Net {
     ///
     /// # Errors
     /// As for [`Net::request`], and [`NetError::Refused`] with the peer's reason.
-    pub async fn open(&self, to: PeerKey, head: &StreamHead) -> Result<Stream, NetError> {
+    pub async fn open(&self, to: PeerKey, head: StreamHead) -> Result<Stream, NetError> {
         let (substream, slot) = self.substream(to, Protocol::Stream).await?;
-        Stream::new(substream, slot).begin(to, head).await
+        Stream::new(substream, slot).begin(to, &head).await
     }
 
     /// Takes addresses of a peer into the book, such as those in its signed offers. What cannot be its address seen
     /// from here is left out.
-    pub async fn know(&self, peer: PeerKey, addresses: &[String]) {
+    pub fn know(&self, peer: PeerKey, addresses: Vec<String>) {
         let Some(peer) = identity::peer_of(peer) else { return };
         let addresses = addresses.iter().take(32).filter_map(|text| address::parse(text).ok()).collect();
-        self.tell(Command::Know { peer, addresses }).await;
+        // With so much to do that this does not fit, it is forgotten: addresses come again with the next offer.
+        let _ = self.commands.try_send(Command::Know { peer, addresses });
     }
 
     /// Dials an address, and says who is there. With a `/p2p/` id at its end, nobody else will do.
@@ -116,9 +117,10 @@ impl Net {
         }
     }
 
-    /// Adds verified objects to the set that is kept alike with all peers, and passes on those that are new to it.
-    pub fn share(&self, objects: Vec<Shared>) -> Sharing {
-        let sharing = self.common.set().share(objects);
+    /// Adds the envelopes of verified objects to the set that is kept alike with all peers, and passes on those that are
+    /// new to it.
+    pub fn share(&self, envelopes: Vec<Vec<u8>>) -> Sharing {
+        let sharing = self.common.set().share(envelopes);
         if sharing.added > 0 {
             self.common.changed.notify_one();
         }
@@ -126,7 +128,7 @@ impl Net {
     }
 
     /// Takes objects out of the set, such as those that expired. Peers do the same by their own clocks.
-    pub fn withdraw(&self, ids: &[ObjectId]) {
+    pub fn withdraw(&self, ids: impl IntoIterator<Item = ObjectId>) {
         self.common.set().withdraw(ids);
     }
 

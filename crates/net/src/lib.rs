@@ -34,7 +34,7 @@ pub use error::NetError;
 pub use event::{NetEvent, Path, PeerSeen, RequestId, Transport};
 pub use handle::{Net, OPEN_TIME};
 pub use stream::{IncomingStream, Stream};
-pub use sync::set::{MAX_OBJECT, Shared, Sharing};
+pub use sync::set::{MAX_OBJECT, Sharing};
 
 use common::Common;
 use driver::Driver;

@@ -4,6 +4,7 @@ use crate::config::Limits;
 use model::envelope::Claim;
 use model::{ObjectId, Timestamp};
 use negentropy::{Id, NegentropyStorageVector};
+use serde::Deserialize;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,15 +23,6 @@ const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
 /// How long a body that the node was given and did not share is not asked for again: it was not good.
 const JUDGED: Duration = Duration::from_secs(600);
-
-/// One object to be shared: its envelope, and when its signer says that it was issued.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// From the verified document. It orders the set, so all nodes must take it from the same place.
-    pub issued: Timestamp,
-    /// The envelope as it travels.
-    pub bytes: Vec<u8>,
-}
 
 /// What became of objects to be shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,12 +75,11 @@ impl Set {
         }
     }
 
-    /// Adds objects.
-    pub(crate) fn share(&mut self, objects: Vec<Shared>) -> Sharing {
+    /// Adds envelopes.
+    pub(crate) fn share(&mut self, envelopes: Vec<Vec<u8>>) -> Sharing {
         let mut sharing = Sharing::default();
-        for Shared { issued, bytes } in objects {
-            let claim = Claim::of(&bytes).ok().filter(|_| bytes.len() <= MAX_OBJECT);
-            let Some(Claim { id, .. }) = claim else {
+        for bytes in envelopes {
+            let Some((issued, id)) = place(&bytes) else {
                 sharing.left_out += 1;
                 continue;
             };
@@ -109,9 +100,9 @@ impl Set {
     }
 
     /// Takes objects out, such as those that expired.
-    pub(crate) fn withdraw(&mut self, ids: &[ObjectId]) {
+    pub(crate) fn withdraw(&mut self, ids: impl IntoIterator<Item = ObjectId>) {
         for id in ids {
-            if let Some(object) = self.objects.remove(id) {
+            if let Some(object) = self.objects.remove(&id) {
                 self.bytes -= object.bytes.len();
                 self.snapshot = None;
             }
@@ -179,6 +170,29 @@ impl Set {
     }
 }
 
+/// Where an envelope stands in the order of the set; none when it is too large, or is not one.
+///
+/// The order only makes comparisons cheap, recent differences lying together; yet all nodes must agree on it, so it is
+/// read from what was signed.
+fn place(envelope: &[u8]) -> Option<(Timestamp, ObjectId)> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(with = "serde_bytes")]
+        payload: &'a [u8],
+    }
+    #[derive(Deserialize)]
+    struct Payload {
+        issued: Timestamp,
+    }
+    if envelope.len() > MAX_OBJECT {
+        return None;
+    }
+    let Claim { id, .. } = Claim::of(envelope).ok()?;
+    let Envelope { payload } = model::from_bytes(envelope).ok()?;
+    let Payload { issued } = model::from_bytes(payload).ok()?;
+    Some((issued, id))
+}
+
 impl Fresh {
     fn add(&mut self, id: ObjectId) {
         match self {
@@ -223,13 +237,24 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{DeviceCertificate, Key, PeerKey, PersonId};
 
-    fn object(n: u8) -> Shared {
-        crate::sync::tests::object(n.into())
+    fn object(n: u64) -> Vec<u8> {
+        let key = Key::from_seed([1; 32]);
+        let certificate = DeviceCertificate {
+            person: PersonId(key.id().0),
+            device: key.id(),
+            peer: PeerKey([3; 32]),
+            label: "a desk".to_owned(),
+            seq: n,
+            issued: Timestamp(1_800_000_000_000),
+            expires: Timestamp(1_800_000_000_001),
+        };
+        key.sign(&certificate).unwrap().bytes().to_vec()
     }
 
-    fn id(object: &Shared) -> ObjectId {
-        Claim::of(&object.bytes).unwrap().id
+    fn id(object: &[u8]) -> ObjectId {
+        Claim::of(object).unwrap().id
     }
 
     fn set(objects: usize) -> Set {
@@ -242,16 +267,15 @@ mod tests {
         let one = object(1);
         assert_eq!(set.share(vec![one.clone(), one.clone()]), Sharing { added: 1, known: 1, left_out: 0 });
         assert_eq!(set.take_fresh(), Fresh::These(vec![id(&one)]));
-        assert_eq!(*set.body(&id(&one)).unwrap(), *one.bytes);
-        set.withdraw(&[id(&one)]);
+        assert_eq!(*set.body(&id(&one)).unwrap(), *one);
+        set.withdraw([id(&one)]);
         assert_eq!((set.len(), set.bytes, set.body(&id(&one))), (0, 0, None));
     }
 
     #[test]
     fn the_set_keeps_its_size() {
         let mut set = set(2);
-        let sharing =
-            set.share(vec![object(1), object(2), object(3), Shared { issued: Timestamp(0), bytes: vec![1] }]);
+        let sharing = set.share(vec![object(1), object(2), object(3), vec![1]]);
         assert_eq!(sharing, Sharing { added: 2, known: 0, left_out: 2 });
         assert!(
             set.claim(&[id(&object(4))], Instant::now()).is_empty(),
