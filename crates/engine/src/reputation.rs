@@ -4,8 +4,9 @@
 //! what went well and `b` what did not, both from one, and each new fact makes the old ones weigh a little less. Few
 //! facts give a wide interval, and it is shown as such.
 
+use crate::lease::KEPT;
 use model::record::{Entry, Record};
-use model::{Aspect, EndReason, Lease, PersonId, Rating, Receipt, Side, Signed};
+use model::{Aspect, EndReason, Lease, PersonId, Rating, Receipt, Side, Signed, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -98,14 +99,18 @@ impl Score {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     scores: BTreeMap<PersonId, Score>,
-    /// The parties of leases that have not been judged in full.
-    open: BTreeMap<model::Id<Lease>, Parties>,
+    /// Leases of which something may still come: they go on, or have ended not long ago.
+    dealings: BTreeMap<model::Id<Lease>, Dealing>,
 }
 
+/// A lease, as far as it tells something of the other party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Parties {
+struct Dealing {
     me: Side,
     other: PersonId,
+    /// Whether a receipt was signed: without one, nothing has proven that anything was kept.
+    signed: bool,
+    ended: Option<(Timestamp, EndReason)>,
 }
 
 impl State {
@@ -128,10 +133,11 @@ impl State {
                     Side::Host => lease.tenant.person,
                     Side::Tenant => lease.host.person,
                 };
-                self.open.insert(lease.id(), Parties { me: *side, other });
+                self.dealings.retain(|_, dealing| dealing.ended.is_none_or(|(ended, _)| ended + KEPT > entry.at));
+                self.dealings.insert(lease.id(), Dealing { me: *side, other, signed: false, ended: None });
             }
             Record::Receipted { receipt } => self.receipted(receipt),
-            Record::Moved { lease, phase: model::Phase::Ended(reason), .. } => self.ended(*lease, *reason),
+            Record::Moved { lease, phase: model::Phase::Ended(reason), .. } => self.ended(*lease, entry.at, *reason),
             Record::Rated { rating, of, .. } => self.rated(rating, *of),
             Record::Equivocated { person, .. } => self.scores.entry(*person).or_default().cheated = true,
             _ => {}
@@ -139,24 +145,31 @@ impl State {
     }
 
     fn receipted(&mut self, receipt: &Receipt) {
-        let Some(parties) = self.open.get(&receipt.lease) else { return };
-        let score = self.scores.entry(parties.other).or_default();
+        let Some(dealing) = self.dealings.get_mut(&receipt.lease) else { return };
+        let score = self.scores.entry(dealing.other).or_default();
         score.receipts += 1;
         score.manners.add(ONE, 0);
+        // The last receipt is often signed after the end.
+        if !dealing.signed && dealing.ended.is_some_and(|(_, reason)| reason.against().is_none()) {
+            score.kept.add(FACT, 0);
+        }
+        dealing.signed = true;
     }
 
-    fn ended(&mut self, lease: model::Id<Lease>, reason: EndReason) {
-        let Some(parties) = self.open.remove(&lease) else { return };
-        let score = self.scores.entry(parties.other).or_default();
+    fn ended(&mut self, lease: model::Id<Lease>, at: Timestamp, reason: EndReason) {
+        let Some(dealing) = self.dealings.get_mut(&lease).filter(|dealing| dealing.ended.is_none()) else { return };
+        dealing.ended = Some((at, reason));
+        let score = self.scores.entry(dealing.other).or_default();
         score.leases += 1;
         match reason.against() {
-            Some(side) if side == parties.me.other() => {
+            Some(side) if side == dealing.me.other() => {
                 score.broken += 1;
                 score.kept.add(0, FACT);
             }
             // My own fault says nothing of the other.
             Some(_) => {}
-            None => score.kept.add(FACT, 0),
+            None if dealing.signed => score.kept.add(FACT, 0),
+            None => {}
         }
     }
 

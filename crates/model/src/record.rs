@@ -122,6 +122,17 @@ pub enum Record {
         /// What was signed.
         renewal: Signed<Renewal>,
     },
+    /// As tenant: more time was not granted.
+    RenewalRefused {
+        /// For which lease.
+        lease: Id<Lease>,
+        /// What was signed.
+        renewal: Id<Renewal>,
+        /// The refusal's code.
+        code: String,
+        /// And sentence.
+        sentence: String,
+    },
     /// More time was agreed.
     Renewed {
         /// By which words.

@@ -84,6 +84,7 @@ impl Event {
             | Record::Accepted { .. }
             | Record::Ticked { .. }
             | Record::RenewalAsked { .. }
+            | Record::RenewalRefused { .. }
             | Record::Renewed { .. }
             | Record::Ended { .. }
             | Record::Posted { .. }

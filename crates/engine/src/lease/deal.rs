@@ -3,15 +3,20 @@
 use super::{Outcome, Refusal, State};
 use crate::market::rate;
 use crate::{Engine, Identity, Reply, Step, capacity};
-use model::message::Response;
+use model::envelope::CLOCK_SKEW;
+use model::message::{Denial, Response};
 use model::record::Record;
 use model::{Ask, AskTerms, Id, Lease, Nonce, Offer, PeerKey, Person, Phase, Quote, Side, Signed, Span, Timestamp, Unverified};
 
-/// How long an ask waits for its quote, and a quote holds its capacity.
+/// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
+/// documents themselves stand for [`CLOCK_SKEW`], so that clocks that differ by minutes make no deal impossible.
 const HOLD: Span = Span::seconds(30);
 
-/// How long after its expiry a signed lease is still asked for: the host may have signed in time, and the answer been lost.
+/// How long after the hold a signed lease is still asked for: the host may have signed in time, and the answer been lost.
 const SETTLE: Span = Span::minutes(2);
+
+/// Denials that say nothing of the matter: the request was not even looked at, and is made again.
+const NOT_NOW: [&str; 2] = ["busy", "fault"];
 
 const UNEXPECTED: &str = "the host answered something else than was asked";
 
@@ -30,7 +35,7 @@ pub fn ask(identity: &Identity, now: Timestamp, offer: &Signed<Offer>, terms: As
         terms,
         nonce,
         issued: now,
-        expires: now + HOLD,
+        expires: now + CLOCK_SKEW,
     };
     let ask = identity.key.sign(&ask)?;
     let reply = Reply::Asked(ask.id());
@@ -62,6 +67,10 @@ pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<As
     if let Some(held) = state.lease.answered.get(&ask.id()).and_then(|quote| state.lease.quotes.get(quote)) {
         return Ok(Step::answer(Response::Quote(held.quote.unverified())));
     }
+    // A copy of the ask that came late must not hold the capacity a second time.
+    if let Some(lease) = state.lease.all().find(|lease| lease.side == Side::Host && lease.contract.ask == ask.id()) {
+        return Err(Refusal::WrongPhase { phase: lease.phase }.into());
+    }
     let offer = state.market.standing(now).filter(|offer| offer.id() == ask.offer).ok_or(Refusal::UnknownOffer(ask.offer))?;
     let share = &offer.share;
     if ask.terms.term > share.terms.longest {
@@ -69,6 +78,8 @@ pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<As
     }
     let rate = rate(&share.prices, &ask.terms.resources, &offer.speed).map_err(Refusal::from)?;
     within_cap(rate, ask.terms.cap)?;
+    // What could not be counted at the end would not be billed at all.
+    rate.over(ask.terms.term).map_err(Refusal::from)?;
     let free = capacity::free(state.market.share.as_ref(), &state.lease);
     if !free.holds(&ask.terms.resources) {
         return Err(Refusal::NoCapacity { asked: ask.terms.resources, free }.into());
@@ -83,7 +94,7 @@ pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<As
         // The tenant's nonce made the ask its own, and the ask's id makes the quote its own.
         nonce: ask.nonce,
         issued: now,
-        expires: now + HOLD,
+        expires: now + CLOCK_SKEW,
     };
     let quote = identity.key.sign(&quote)?;
     let answer = Response::Quote(quote.unverified());
@@ -106,7 +117,7 @@ pub fn quoted(engine: &Engine, now: Timestamp, id: Id<Ask>, response: Response) 
     let Some(asking) = engine.state.lease.asking(id).filter(|asking| asking.outcome == Outcome::Waiting) else { return Ok(Step::default()) };
     let quote = match response {
         Response::Quote(quote) => quote.verify(now)?,
-        Response::Denied(denial) => return Ok(Step::of(vec![refused(id, &clip(&denial.code, 64), clip(&denial.sentence, 400))])),
+        Response::Denied(denial) => return Ok(denied(id, &denial)),
         Response::Lease(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
             return Ok(Step::of(vec![refused(id, "unexpected_answer", UNEXPECTED.to_owned())]));
         }
@@ -129,6 +140,10 @@ fn accept(identity: &Identity, now: Timestamp, ask: &Signed<Ask>, offer: &Signed
     }
     if quote.mode != offer.share.prices.mode {
         return differs("mode");
+    }
+    // The cap is what the tenant would pay; the price is what the host has published.
+    if quote.rate != rate(&offer.share.prices, &ask.terms.resources, &offer.speed).map_err(Refusal::from)? {
+        return differs("price");
     }
     within_cap(quote.rate, ask.terms.cap)?;
     let lease = Lease {
@@ -162,7 +177,7 @@ pub fn agree(engine: &Engine, now: Timestamp, from: PeerKey, lease: &Unverified<
         return Ok(Step::answer(Response::Lease(known.contract.second_signed().unverified())));
     }
     let lease = lease.unverified().verify(now)?;
-    let held = state.quotes.get(&lease.quote).filter(|held| held.quote.expires > now).ok_or(Refusal::UnknownQuote)?;
+    let held = state.quotes.get(&lease.quote).filter(|held| held_until(&held.quote) > now).ok_or(Refusal::UnknownQuote)?;
     if held.peer != from {
         return Err(Refusal::NotTheSender.into());
     }
@@ -202,7 +217,7 @@ pub fn countersigned(engine: &Engine, id: Id<Lease>, response: Response) -> Resu
     let Some((ask, ours, peer)) = accepted(&engine.state.lease, id) else { return Ok(Step::default()) };
     let theirs = match response {
         Response::Lease(lease) => lease.verify_past()?,
-        Response::Denied(denial) => return Ok(Step::of(vec![refused(ask, &clip(&denial.code, 64), clip(&denial.sentence, 400))])),
+        Response::Denied(denial) => return Ok(denied(ask, &denial)),
         Response::Quote(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
             return Ok(Step::of(vec![refused(ask, "unexpected_answer", UNEXPECTED.to_owned())]));
         }
@@ -220,10 +235,10 @@ fn accepted(state: &State, id: Id<Lease>) -> Option<(Id<Ask>, &Signed<Lease>, Pe
 
 /// What time alone brings: asks and quotes that expire.
 pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
-    let lapsed = state.quotes.values().filter(|held| held.quote.expires <= now).map(|held| Record::Lapsed { quote: held.quote.id() });
+    let lapsed = state.quotes.values().filter(|held| held_until(&held.quote) <= now).map(|held| Record::Lapsed { quote: held.quote.id() });
     let silent = state.asks.iter().filter_map(|(id, asking)| match &asking.outcome {
-        Outcome::Waiting if asking.ask.expires <= now => Some(refused(*id, "no_answer", "the host did not answer in time".to_owned())),
-        Outcome::Accepted { lease, .. } if lease.expires + SETTLE <= now => {
+        Outcome::Waiting if asking.at + HOLD <= now => Some(refused(*id, "no_answer", "the host did not answer in time".to_owned())),
+        Outcome::Accepted { lease, .. } if settled(lease) <= now => {
             Some(refused(*id, "not_agreed", "the host's signature never came, and can no longer bind".to_owned()))
         }
         Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
@@ -233,20 +248,44 @@ pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
 
 /// When the next of them expires.
 pub fn next_expiry(state: &State) -> Option<Timestamp> {
-    let quotes = state.quotes.values().map(|held| held.quote.expires);
+    let quotes = state.quotes.values().map(|held| held_until(&held.quote));
     let asks = state.asks.values().filter_map(|asking| match &asking.outcome {
-        Outcome::Waiting => Some(asking.ask.expires),
-        Outcome::Accepted { lease, .. } => Some(lease.expires + SETTLE),
+        Outcome::Waiting => Some(asking.at + HOLD),
+        Outcome::Accepted { lease, .. } => Some(settled(lease)),
         Outcome::Agreed(_) | Outcome::Refused { .. } => None,
     });
     quotes.chain(asks).min()
+}
+
+/// By the host's clock, which has also issued it.
+fn held_until(quote: &Quote) -> Timestamp {
+    quote.issued + HOLD
+}
+
+/// By the tenant's clock: from then on the host can neither sign it, nor has its signature been kept from us by chance.
+fn settled(lease: &Lease) -> Timestamp {
+    lease.issued + HOLD + SETTLE
+}
+
+fn denied(ask: Id<Ask>, denial: &Denial) -> Step {
+    if is_for_now(denial) {
+        return Step::default();
+    }
+    Step::of(vec![refused(ask, &clip(&denial.code, 64), clip(&denial.sentence, 400))])
+}
+
+/// Whether a denial says only that the peer had no time, or failed: then it is as if no answer had come.
+pub(super) fn is_for_now(denial: &Denial) -> bool {
+    NOT_NOW.contains(&denial.code.as_str())
 }
 
 fn refused(ask: Id<Ask>, code: &str, sentence: String) -> Record {
     Record::Refused { ask, code: code.to_owned(), sentence }
 }
 
-/// A peer's words, kept short and without what could draw over a terminal.
+/// A peer's words, of `most` bytes at most and without what could draw over a terminal.
 pub(super) fn clip(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    let mut clipped: String = text.chars().filter(|c| !c.is_control()).take(most).collect();
+    clipped.truncate(clipped.floor_char_boundary(most));
+    clipped
 }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an ended lease is kept in memory, to be rated and to give its answers again.
-const KEPT: Span = Span::days(30);
+pub(crate) const KEPT: Span = Span::days(30);
 
 /// An ask that this node has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +220,10 @@ impl State {
                 lease.receipt = Some(receipt.clone());
             }),
             Record::RenewalAsked { renewal } => self.with(renewal.lease, |lease| lease.renewing = Some(renewal.clone())),
+            Record::RenewalRefused { lease, sentence, .. } => self.with(*lease, |lease| {
+                lease.renewing = None;
+                lease.detail = sentence.clone();
+            }),
             Record::Renewed { renewal } => self.with(renewal.lease, |lease| {
                 lease.term = lease.term + renewal.more;
                 lease.renewing = None;
@@ -300,10 +304,7 @@ fn moved(lease: &mut Lease, entry: &Entry, phase: Phase, detail: &str) {
             lease.started.get_or_insert(entry.at);
         }
         Phase::Frozen(_) => lease.froze = true,
-        Phase::Closing(_) | Phase::Ended(_) => {}
-    }
-    if !phase.is_live() {
-        lease.renewing = None;
+        Phase::Closing(_) | Phase::Ended(_) => lease.renewing = None,
     }
     lease.phase = phase;
     lease.moved = entry.at;
@@ -359,7 +360,7 @@ pub fn answer(engine: &Engine, now: Timestamp, topic: Topic, response: Response)
         Topic::Ask(ask) => deal::quoted(engine, now, ask, response),
         Topic::Lease(lease) => deal::countersigned(engine, lease, response),
         Topic::Tick(lease, _) => run::receipted(engine, now, lease, response),
-        Topic::Renewal(lease, _) => run::renewed(&engine.state.lease, lease, response),
+        Topic::Renewal(lease, renewal) => run::renewed(&engine.state.lease, lease, renewal, response),
         Topic::Where(lease, _) => run::stands(engine, now, lease, response),
         Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) => Ok(Step::default()),
     }

@@ -3,6 +3,7 @@
 use super::{Lease, Refusal, State, deal};
 use crate::input::{Machine, Meter};
 use crate::{Engine, Identity, Step, ledger};
+use model::envelope::CLOCK_SKEW;
 use model::message::{Response, Standing};
 use model::record::Record;
 use model::{
@@ -17,9 +18,6 @@ const ALLOWANCE_PER_CENT: u64 = 2;
 
 /// And besides: the time that the news of the start may take.
 const ALLOWANCE: Span = Span::seconds(2);
-
-/// How long a renewal waits for its answer.
-const RENEWAL_WAITS: Span = Span::minutes(1);
 
 /// A record that a lease moves.
 pub fn moved(lease: &Lease, phase: Phase, detail: &str) -> Record {
@@ -134,7 +132,8 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
             let reason = if workload { EndReason::BadWorkload } else { EndReason::StartFailed };
             vec![moved(lease, Phase::Closing(reason), &detail)]
         }
-        (Machine::Metered { meter, .. }, Phase::Running) => tick(identity, lease, now, now, meter, false),
+        // A measure that was taken twice makes no second tick.
+        (Machine::Metered { meter, .. }, Phase::Running) if next_tick(lease) <= now => tick(identity, lease, now, now, meter, false),
         (Machine::Exited { code, at, meter, .. }, Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
             let reason = match lease.phase {
                 Phase::Closing(reason) => reason,
@@ -151,6 +150,12 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
     }
 }
 
+/// When the next running total is due.
+pub(super) fn next_tick(lease: &Lease) -> Timestamp {
+    let last = lease.tick.as_ref().map(|tick| tick.issued).or(lease.started).unwrap_or(lease.moved);
+    last + lease.contract.rules.tick
+}
+
 /// The end of a guest that can no longer be measured: what the last tick claimed stands, and not more.
 fn last_word(identity: &Identity, lease: &Lease, now: Timestamp, reason: EndReason, detail: &str) -> Vec<Record> {
     let mut records = match &lease.tick {
@@ -164,7 +169,8 @@ fn last_word(identity: &Identity, lease: &Lease, now: Timestamp, reason: EndReas
 /// As host: the running total as of `at`.
 fn tick(identity: &Identity, lease: &Lease, now: Timestamp, at: Timestamp, meter: Meter, last: bool) -> Vec<Record> {
     let Some(started) = lease.started else { return Vec::new() };
-    let elapsed = at.since(started);
+    // Stopping takes its time: what the guest uses of it after its term is nobody's debt.
+    let elapsed = at.since(started).min(lease.term);
     let usage = Usage { elapsed, frozen: meter.frozen.min(elapsed), cpu: meter.cpu, memory_peak: meter.memory_peak };
     // A total never shrinks, whatever a clock or a meter does.
     let usage = match &lease.tick {
@@ -221,7 +227,7 @@ pub fn sign_tick(engine: &Engine, now: Timestamp, from: PeerKey, tick: &Unverifi
             return Ok(Step::answer(Response::Tick(known.second_signed().unverified())));
         }
         if known.number == tick.number {
-            return equivocated(lease, known.first_signed(), &tick);
+            return Ok(equivocated(engine, lease, known.first_signed(), &tick));
         }
         let shrinks = tick.amount.micros < known.amount.micros || tick.usage.billed() < known.usage.billed();
         if tick.number < known.number || known.last || shrinks {
@@ -241,9 +247,12 @@ fn accept_tick(lease: &Lease, now: Timestamp, tick: &Tick) -> Result<(), Refusal
     let until = lease.ended().unwrap_or(now).max(lease.idle_until);
     let measured = until.since(lease.idle_until);
     let allowed = measured + Span(measured.0 * ALLOWANCE_PER_CENT / 100) + ALLOWANCE;
-    let claimed = tick.usage.billed();
     // An ended lease may be told late; what it claims then is bounded by its term all the same.
-    if claimed > allowed || claimed > lease.term + ALLOWANCE + ALLOWANCE {
+    let allowed = allowed.min(lease.term);
+    // A total for each N, the last one, and one for bad luck: more would only fill our record.
+    let counted = Span(lease.contract.rules.tick.0.saturating_mul(u64::from(tick.number.saturating_sub(2))));
+    let claimed = tick.usage.billed().max(counted);
+    if claimed > allowed {
         return Err(Refusal::Overclaimed { claimed, measured: allowed });
     }
     let due = due(lease, &tick.usage)?;
@@ -251,10 +260,15 @@ fn accept_tick(lease: &Lease, now: Timestamp, tick: &Tick) -> Result<(), Refusal
 }
 
 /// Two totals with one number: both are kept as a proof, and the second is refused.
-fn equivocated(lease: &Lease, one: &Signed<Tick>, other: &Signed<Tick>) -> Result<Step, crate::Refusal> {
-    let refusal = crate::Refusal::from(Refusal::Equivocation(other.number));
-    let record = Record::Equivocated { person: lease.other().person, one: one.bytes().to_vec(), other: other.bytes().to_vec() };
-    Ok(Step::and_answer(vec![record], Response::Denied(refusal.denial())))
+fn equivocated(engine: &Engine, lease: &Lease, one: &Signed<Tick>, other: &Signed<Tick>) -> Step {
+    let denial = Response::Denied(crate::Refusal::from(Refusal::Equivocation(other.number)).denial());
+    let person = lease.other().person;
+    // One proof is enough, and more would only fill our record.
+    if engine.state.reputation.score(person).cheated {
+        return Step::answer(denial);
+    }
+    let record = Record::Equivocated { person, one: one.bytes().to_vec(), other: other.bytes().to_vec() };
+    Step::and_answer(vec![record], denial)
 }
 
 /// As host: the tenant has signed.
@@ -322,7 +336,7 @@ pub fn hear_end(engine: &Engine, now: Timestamp, from: PeerKey, end: &Unverified
         (_, Phase::Ended(_)) | (Side::Host, Phase::Closing(_)) => {}
         // Whatever reason a tenant gives, it is the tenant who stops.
         (Side::Host, _) => records.push(moved(lease, Phase::Closing(EndReason::TenantStopped), "")),
-        (Side::Tenant, _) => records.extend(ending(&engine.identity.key, lease, end.reason, now, "")),
+        (Side::Tenant, _) => records.extend(ending(&engine.identity.key, lease, believed(lease, end.reason, now), now, "")),
     }
     Ok(Step::and_answer(records, Response::Done))
 }
@@ -362,12 +376,32 @@ fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standin
     let stopping = matches!(lease.phase, Phase::Closing(EndReason::TenantStopped));
     match standing.phase {
         _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
-        Phase::Ended(reason) => ending(&identity.key, lease, reason, now, &standing.detail),
+        Phase::Ended(reason) => ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail),
         // We want it stopped, and the host has not heard of it yet.
         Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_) if stopping => Vec::new(),
         // Never back: a guest that runs was fetched and started. Old news came late.
-        Phase::Agreed | Phase::Fetching | Phase::Starting if lease.started.is_some() || stage(standing.phase) < stage(lease.phase) => Vec::new(),
+        phase if stage(phase) < stage(lease.phase) => Vec::new(),
         phase => vec![moved(lease, phase, &standing.detail)],
+    }
+}
+
+/// What we make of the reason that a host gives: it cannot pass its own doing off as ours, or as the clock's.
+fn believed(lease: &Lease, reason: EndReason, now: Timestamp) -> EndReason {
+    let early = now.since(lease.idle_until) + patience(lease) < lease.term;
+    match reason {
+        EndReason::TenantStopped if !lease.ends.contains_key(&Side::Tenant) => EndReason::OwnerStopped,
+        EndReason::TermOver if early => EndReason::OwnerStopped,
+        EndReason::HostGone | EndReason::NotAgreed => EndReason::OwnerStopped,
+        EndReason::Exited { .. }
+        | EndReason::TermOver
+        | EndReason::TenantStopped
+        | EndReason::OwnerStopped
+        | EndReason::Unsigned
+        | EndReason::CreditUsedUp
+        | EndReason::FetchFailed
+        | EndReason::StartFailed
+        | EndReason::BadWorkload
+        | EndReason::GuestLost => reason,
     }
 }
 
@@ -405,13 +439,13 @@ pub fn ask_renewal(identity: &Identity, state: &State, now: Timestamp, id: Lease
     if lease.side != Side::Tenant {
         return Err(Refusal::WrongSide(Side::Tenant).into());
     }
-    if lease.renewing.as_ref().is_some_and(|waiting| waiting.expires > now) {
+    if lease.renewing.is_some() {
         return Err(Refusal::RenewalPending.into());
     }
     may_renew(lease, more)?;
     let number = u32::try_from(lease.renewals.len()).unwrap_or(u32::MAX).saturating_add(1);
     let (host, tenant) = (lease.contract.host.device, lease.contract.tenant.device);
-    let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + RENEWAL_WAITS };
+    let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + CLOCK_SKEW };
     Ok(Step::of(vec![Record::RenewalAsked { renewal: identity.key.sign(&renewal)? }]))
 }
 
@@ -443,6 +477,7 @@ fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
         Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => {}
         Phase::Closing(_) | Phase::Ended(_) => return Err(Refusal::WrongPhase { phase: lease.phase }),
     }
+    lease.contract.rate.over(lease.term + more)?;
     match lease.contract.rules.renewal {
         RenewalTerms::Automatic { longest } if lease.term + more <= longest => Ok(()),
         RenewalTerms::Automatic { longest } => Err(Refusal::RenewalTooLong { asked: lease.term + more, longest }),
@@ -450,15 +485,24 @@ fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
     }
 }
 
-/// As tenant: the host has signed the renewal, or will not.
+/// As tenant: the host has signed the renewal, or will not. What it has signed once it never denies after, so that a
+/// denial makes room for another.
 ///
 /// # Errors
 /// When its signature proves nothing.
-pub fn renewed(state: &State, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
-    let Some(ours) = state.get(id).and_then(|lease| lease.renewing.as_ref()) else { return Ok(Step::default()) };
-    let Response::Renewal(theirs) = response else { return Ok(Step::default()) };
-    let renewal = model::Cosigned::join(ours.clone(), theirs.verify_past()?)?;
-    Ok(Step::of(vec![Record::Renewed { renewal }]))
+pub fn renewed(state: &State, id: LeaseId, renewal: Id<Renewal>, response: Response) -> Result<Step, crate::Refusal> {
+    let ours = state.get(id).and_then(|lease| lease.renewing.as_ref()).filter(|ours| ours.id() == renewal);
+    match (ours, response) {
+        (Some(ours), Response::Renewal(theirs)) => {
+            let renewal = model::Cosigned::join(ours.clone(), theirs.verify_past()?)?;
+            Ok(Step::of(vec![Record::Renewed { renewal }]))
+        }
+        (Some(_), Response::Denied(denial)) if !deal::is_for_now(&denial) => {
+            let (code, sentence) = (deal::clip(&denial.code, 64), deal::clip(&denial.sentence, 400));
+            Ok(Step::of(vec![Record::RenewalRefused { lease: id, renewal, code, sentence }]))
+        }
+        (Some(_) | None, _) => Ok(Step::default()),
+    }
 }
 
 /// Judges the other party of an ended lease.
@@ -489,6 +533,10 @@ pub fn hear_rating(engine: &Engine, now: Timestamp, from: PeerKey, rating: &Unve
     let lease = engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
     if rating.side != lease.side.other() || rating.signer() != lease.other().device {
         return Err(Refusal::NotTheSender.into());
+    }
+    let (contract, receipt) = (&lease.contract, &rating.receipt);
+    if receipt.host != contract.host.device || receipt.tenant != contract.tenant.device {
+        return Err(Refusal::NoReceipt.into());
     }
     match lease.ratings.get(&rating.side) {
         Some(known) if known.id() == rating.id() => return Ok(Step::answer(Response::Done)),

@@ -69,7 +69,7 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
             if lease.froze {
                 effects.push(Effect::Thaw(id, lease.generation));
             }
-            if next_tick(lease) <= now {
+            if run::next_tick(lease) <= now {
                 effects.push(Effect::Meter(id, lease.tick.as_ref().map_or(1, |tick| tick.number + 1)));
             }
         }
@@ -95,17 +95,17 @@ fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         let times = now.0.div_euclid(i64::try_from(ASKED_EVERY.0).unwrap_or(1));
         effects.push(Effect::Send { to: lease.peer, topic: Topic::Where(id, times), request: Request::Where { lease: id } });
     }
-    if let Some(renewal) = lease.renewing.as_ref().filter(|renewal| renewal.expires > now) {
+    // Even after it has expired: the host may have signed in time, and its answer been lost.
+    if let Some(renewal) = &lease.renewing {
         let topic = Topic::Renewal(id, renewal.id());
         effects.push(Effect::Send { to: lease.peer, topic, request: Request::Renew(renewal.unverified()) });
-    }
-    // The host ends a lease by its standing; only a tenant's stop needs a word of its own.
-    if let Some(end) = lease.ends.get(&Side::Tenant).filter(|_| is_told(lease, now)) {
-        effects.push(Effect::Send { to: lease.peer, topic: Topic::End(id), request: Request::End(end.unverified()) });
     }
 }
 
 fn both(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
+    if let Some(end) = lease.ends.get(&lease.side).filter(|_| is_told(lease, now)) {
+        effects.push(Effect::Send { to: lease.peer, topic: Topic::End(lease.id()), request: Request::End(end.unverified()) });
+    }
     if let Some(rating) = lease.ratings.get(&lease.side).filter(|rating| rating.issued + TOLD_FOR > now) {
         let topic = Topic::Rating(lease.id(), rating.id());
         effects.push(Effect::Send { to: lease.peer, topic, request: Request::Rate(rating.unverified()) });
@@ -114,11 +114,6 @@ fn both(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
 
 fn is_told(lease: &Lease, now: Timestamp) -> bool {
     lease.ended().is_none_or(|ended| ended + TOLD_FOR > now)
-}
-
-fn next_tick(lease: &Lease) -> Timestamp {
-    let last = lease.tick.as_ref().map(|tick| tick.issued).or(lease.started).unwrap_or(lease.moved);
-    last + lease.contract.rules.tick
 }
 
 /// When time alone next brings something for a live lease.
@@ -131,7 +126,7 @@ fn next(lease: &Lease, now: Timestamp) -> Timestamp {
         (Side::Host, Phase::Starting) => [Some(just_after(lease.moved + rules.start_within)), None, None],
         (Side::Host, Phase::Running) => {
             let unsigned = lease.unsigned_since.map(|since| just_after(since + rules.tick + rules.sign_within));
-            [lease.over(), Some(next_tick(lease)), unsigned]
+            [lease.over(), Some(run::next_tick(lease)), unsigned]
         }
         (Side::Host, Phase::Frozen(_)) => [lease.over(), Some(just_after(lease.moved + rules.grace)), None],
         (Side::Host, Phase::Closing(_)) | (_, Phase::Ended(_)) => [None, None, None],

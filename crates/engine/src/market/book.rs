@@ -122,5 +122,7 @@ impl Book {
     pub fn forget_expired(&mut self, now: Timestamp) {
         self.offers.retain(|_, listing| listing.offer.expires > now);
         self.profiles.retain(|_, profile| profile.expires > now);
+        let offering: BTreeSet<DeviceId> = self.offers.keys().map(|(device, _)| *device).collect();
+        self.doubted.retain(|device| offering.contains(device));
     }
 }

@@ -124,7 +124,8 @@ pub struct Ask {
     pub expires: Timestamp,
 }
 
-/// What a host answers, binding until it expires; the capacity is held as long. Signed by the host's device.
+/// What a host answers. It holds the capacity for half a minute by its own clock; that the quote expires later leaves
+/// room for a tenant's clock that differs. Signed by the host's device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
     /// The ask that it answers.
@@ -143,7 +144,7 @@ pub struct Quote {
     pub nonce: Nonce,
     /// When it was signed.
     pub issued: Timestamp,
-    /// Until when it binds.
+    /// Until when it can be accepted at all.
     pub expires: Timestamp,
 }
 
