@@ -252,8 +252,12 @@ async fn a_command_that_is_not_there_is_the_tenant_s_fault() {
     let lease = pair.run(&["/bin/nothing"]).await.expect("a lease");
     assert_eq!(until(&pair.tenant, lease, Phase::is_ended).await, Phase::Ended(EndReason::BadWorkload));
     assert!(receipt(&pair.tenant, lease).await.is_none(), "nothing ran, so nothing is owed");
-    let detail = pair.tenant.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.detail.clone())).await.expect("a look");
-    assert!(detail.expect("a lease").contains("/bin/nothing"));
+    assert!(detail(&pair.tenant, lease).await.contains("/bin/nothing"));
+}
+
+async fn detail(node: &NodeHandle, lease: Id<Lease>) -> String {
+    let detail = node.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.detail.clone()));
+    detail.await.expect("a look").expect("a lease")
 }
 
 async fn a_host_that_starts_again_takes_its_guest_up() {
@@ -266,14 +270,18 @@ async fn a_host_that_starts_again_takes_its_guest_up() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let host = start(dir.path(), "host").await;
     meet_again(&tenant, &host).await;
-    assert_eq!(until(&host, lease, Phase::is_ended).await, Phase::Ended(EndReason::Exited { code: 7 }));
+    let ended = until(&host, lease, Phase::is_ended).await;
+    assert_eq!(ended, Phase::Ended(EndReason::Exited { code: 7 }), "{}", detail(&host, lease).await);
     assert_eq!(until(&tenant, lease, Phase::is_ended).await, Phase::Ended(EndReason::Exited { code: 7 }));
     assert_eq!(last_receipt(&tenant, lease).await, last_receipt(&host, lease).await);
 }
 
 async fn meet_again(tenant: &NodeHandle, host: &NodeHandle) {
     let address = host.net().addresses().await.into_iter().next().expect("an address");
-    tenant.net().dial(&address).await.expect("a connection");
+    // The host calls its tenant as soon as it is up: when both call at once from the ports they listen on, both calls fail.
+    while tenant.net().dial(&address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn a_taken_port_is_named_before_anything_is_agreed() {
