@@ -4,7 +4,7 @@ use crate::error::NetError;
 use crate::event::Transport;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The longest address that is read, in bytes of its text. A relayed one over DNS takes about 250.
 const MAX_TEXT: usize = 400;
@@ -47,6 +47,20 @@ pub(crate) fn transport(address: &Multiaddr) -> Option<Transport> {
     match (parts.next()?, parts.next()) {
         (Protocol::Tcp(_), None | Some(Protocol::P2p(_) | Protocol::P2pCircuit)) => Some(Transport::Tcp),
         (Protocol::Udp(_), Some(Protocol::QuicV1)) => Some(Transport::Quic),
+        _ => None,
+    }
+}
+
+/// The socket of the first hop, where it is named by numbers.
+pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
         _ => None,
     }
 }

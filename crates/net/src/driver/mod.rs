@@ -16,7 +16,7 @@ use crate::address;
 use crate::common::Common;
 use crate::config::Config;
 use crate::error::NetError;
-use crate::event::{NetEvent, PeerSeen};
+use crate::event::{NetEvent, PeerSeen, Transport};
 use crate::identity;
 use crate::swarm::streams::{NoStream, Opening, Protocol};
 use crate::swarm::{self, Behaviour};
@@ -31,8 +31,10 @@ use libp2p::{Multiaddr, PeerId, Swarm};
 use model::PeerKey;
 use peers::Peers;
 use relays::Relays;
+use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use syncing::Syncing;
@@ -168,14 +170,15 @@ impl Driver {
 
     fn listen(&mut self, addresses: &[String]) -> Result<(), NetError> {
         let mut failed = None;
-        for address in addresses {
-            match self.swarm.listen_on(address::parse(address)?) {
+        for text in addresses {
+            match listen_on(&mut self.swarm, &address::parse(text)?) {
                 Ok(listener) => {
                     self.starting.insert(listener);
                 }
-                Err(error) => {
-                    let error = NetError::Listen { address: address.clone(), source: system_error(error) };
-                    if is_taken(&error) {
+                Err(source) => {
+                    let taken = source.kind() == io::ErrorKind::AddrInUse;
+                    let error = NetError::Listen { address: text.clone(), source };
+                    if taken {
                         return Err(error);
                     }
                     // A machine without IPv6 is no reason to stop, as long as something else listens.
@@ -391,18 +394,29 @@ impl Driver {
     }
 }
 
-/// What the system said, without libp2p's words around it.
-fn system_error(error: libp2p::TransportError<io::Error>) -> io::Error {
-    match error {
-        libp2p::TransportError::Other(error) => error,
-        libp2p::TransportError::MultiaddrNotSupported(address) => {
-            io::Error::new(io::ErrorKind::Unsupported, format!("nothing here can listen on {address}"))
-        }
+/// libp2p shares a port with whoever else of this user listens there, and each would get some of the other's calls. So
+/// the port is tried first, alone.
+fn listen_on(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> io::Result<ListenerId> {
+    if let (Some(socket), Some(transport)) = (address::socket(address), address::transport(address)) {
+        try_alone(socket, transport)?;
     }
+    swarm.listen_on(address.clone()).map_err(io::Error::other)
 }
 
-fn is_taken(error: &NetError) -> bool {
-    matches!(error, NetError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+fn try_alone(address: SocketAddr, transport: Transport) -> io::Result<()> {
+    let kind = match transport {
+        Transport::Tcp => Type::STREAM,
+        Transport::Quic => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of a node that has just ended linger for a minute on its port.
+    #[cfg(unix)]
+    socket.set_reuse_address(transport == Transport::Tcp)?;
+    socket.bind(&address.into())?;
+    if transport == Transport::Tcp { socket.listen(1) } else { Ok(()) }
 }
 
 /// A number that nobody can foresee.

@@ -18,7 +18,7 @@ async fn a_bootstrap_peer_is_met_and_met_again_after_it_was_away() {
     node.down(key).await;
     let port = address.split('/').nth(4).unwrap();
     let again = Config { listen: vec![format!("/ip4/127.0.0.1/tcp/{port}")], ..house::config(1, Over::Tcp) };
-    let _again = house::start(again).await;
+    let _again = house::start_again(again).await;
     node.up(key).await;
 }
 
@@ -38,7 +38,7 @@ async fn a_peer_that_is_kept_is_dialled_again_and_one_released_is_not() {
     one.down(key).await;
     let again =
         Config { listen: vec![format!("/ip4/127.0.0.1/udp/{port}/quic-v1")], ..house::config(2, Over::Quic) };
-    let mut again = house::start(again).await;
+    let mut again = house::start_again(again).await;
     // It was dialled at once above; nobody comes now.
     assert!(timeout(Duration::from_secs(4), again.up(one.net.me())).await.is_err());
 }
@@ -54,6 +54,7 @@ async fn a_blocked_peer_is_refused_until_it_is_let_in_again() {
     assert!(other.net.request(one.net.me(), question()).await.is_err());
     assert!(one.net.peers().await.is_empty());
     one.net.unblock(blocked).await;
+    house::until("the end of the refused connection", async || other.net.peers().await.is_empty()).await;
     other.net.dial(&address).await.unwrap();
     one.up(blocked).await;
 }

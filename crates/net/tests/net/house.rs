@@ -52,6 +52,19 @@ pub async fn start(config: Config) -> Node {
     Node { net, events, seen: VecDeque::new() }
 }
 
+/// Starts a node where another has just ended, whose port is free in a moment.
+pub async fn start_again(config: Config) -> Node {
+    let started = timeout(PATIENCE, async {
+        loop {
+            match net::start(config.clone()).await {
+                Ok((net, events)) => return Node { net, events, seen: VecDeque::new() },
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    });
+    started.await.expect("the port is free again")
+}
+
 pub async fn node(seed: u8, over: Over) -> Node {
     start(config(seed, over)).await
 }
