@@ -20,17 +20,34 @@ usage: cargo xtask JOB
 
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
+  bench [--json] [NAME..]
+                    the benchmarks, each against the raw tool in the same run: guests, machine, record
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
-  setup [demo|test] install the system packages for the demo (default) or for the tests too";
+  setup [demo|test|bench]
+                    install the system packages for the demo, or for the tests or benchmarks too";
 
 /// Where `sublet demo` and the tests find the guest program that they put into an image.
 const GUEST_VARIABLE: &str = "SUBLET_DEMO_GUEST";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Name, package and bench target.
+const BENCHES: &[(&str, &str, &str)] = &[
+    ("guests", "sublet-machine", "guest_start"),
+    ("machine", "sublet-machine", "measure"),
+    ("record", "sublet-store", "append"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
-    Demo { json: bool },
+    Demo {
+        json: bool,
+    },
     Test,
+    /// All benchmarks where none is named.
+    Bench {
+        names: Vec<String>,
+        json: bool,
+    },
     Check,
     Desktop,
     Setup(Need),
@@ -52,19 +69,35 @@ impl fmt::Display for Misuse {
     }
 }
 
+/// The job that the command line names.
 pub fn named(given: &[String]) -> Result<Job, Misuse> {
     let words: Vec<&str> = given.iter().map(String::as_str).collect();
     match words[..] {
         ["demo"] => Ok(Job::Demo { json: false }),
         ["demo", "--json"] => Ok(Job::Demo { json: true }),
         ["test"] => Ok(Job::Test),
+        ["bench", ref rest @ ..] => bench_named(rest),
         ["check"] => Ok(Job::Check),
         ["desktop"] => Ok(Job::Desktop),
         ["setup"] | ["setup", "demo"] => Ok(Job::Setup(Need::Demo)),
         ["setup", "test"] => Ok(Job::Setup(Need::Test)),
+        ["setup", "bench"] => Ok(Job::Setup(Need::Bench)),
         ["help" | "--help" | "-h"] => Ok(Job::Help),
         [] => Err(Misuse::NoJob),
         _ => Err(Misuse::Unknown(words.join(" "))),
+    }
+}
+
+fn bench_named(rest: &[&str]) -> Result<Job, Misuse> {
+    let (options, names): (Vec<&str>, Vec<&str>) = rest.iter().partition(|word| word.starts_with("--"));
+    let json = match options[..] {
+        [] => false,
+        ["--json"] => true,
+        _ => return Err(Misuse::Unknown(format!("bench {}", options.join(" ")))),
+    };
+    match names.iter().find(|name| !BENCHES.iter().any(|(known, ..)| known == *name)) {
+        Some(unknown) => Err(Misuse::Unknown(format!("bench {unknown}"))),
+        None => Ok(Job::Bench { names: names.into_iter().map(str::to_owned).collect(), json }),
     }
 }
 
@@ -74,6 +107,7 @@ impl Job {
         match self {
             Job::Demo { json } => demo(shop, json),
             Job::Test => test(shop),
+            Job::Bench { names, json } => bench(shop, &names, json).map(|()| ExitCode::SUCCESS),
             Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
             Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
             Job::Setup(need) => packages::install(need).map(|()| ExitCode::SUCCESS),
@@ -113,6 +147,26 @@ fn test(shop: &Workshop) -> Result<ExitCode> {
     })?;
     println!("\n{tests}");
     Ok(if tests.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Standard output is what the benchmarks print: with `json`, a line for each.
+fn bench(shop: &Workshop, names: &[String], json: bool) -> Result<()> {
+    packages::install(Need::Bench)?;
+    let guest = guest(shop)?;
+    for (name, package, target) in BENCHES {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        step(&format!("bench {name}"), || {
+            let mut cargo = shop.cargo(["bench", "--package", package, "--bench", target]);
+            if json {
+                cargo.args(["--", "--json"]);
+            }
+            cargo.env(GUEST_VARIABLE, &guest).stdout(Stdio::inherit());
+            run(cargo)
+        })?;
+    }
+    Ok(())
 }
 
 fn check(shop: &Workshop) -> Result<()> {
@@ -161,13 +215,20 @@ mod tests {
     #[test]
     fn jobs_are_known_by_name() {
         assert_eq!(said("demo --json"), Ok(Job::Demo { json: true }));
+        let bench = |names: &[&str], json| {
+            Ok(Job::Bench { names: names.iter().map(|name| (*name).to_owned()).collect(), json })
+        };
+        assert_eq!(said("bench"), bench(&[], false));
+        assert_eq!(said("bench record --json"), bench(&["record"], true));
         assert_eq!(said("setup"), Ok(Job::Setup(Need::Demo)));
         assert_eq!(said("setup test"), Ok(Job::Setup(Need::Test)));
     }
 
     #[test]
     fn every_job_that_is_listed_exists() {
-        let listed = USAGE.lines().skip(2).filter_map(|line| line.split_whitespace().next());
+        let starts =
+            USAGE.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+        let listed = starts.filter_map(|line| line.split_whitespace().next());
         for name in listed {
             assert!(said(name).is_ok(), "{name}");
         }
@@ -177,6 +238,7 @@ mod tests {
     fn what_does_not_exist_is_misuse() {
         assert_eq!(said(""), Err(Misuse::NoJob));
         assert_eq!(said("tset"), Err(Misuse::Unknown("tset".to_owned())));
+        assert_eq!(said("bench records"), Err(Misuse::Unknown("bench records".to_owned())));
         assert_eq!(said("test --fast"), Err(Misuse::Unknown("test --fast".to_owned())));
     }
 }

@@ -24,11 +24,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let json = job == (Job::Demo { json: true });
     match Workshop::find().and_then(|shop| job.run(&shop)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("\ncargo xtask: {error:#}");
-            if job == (Job::Demo { json: true }) {
+            if json {
                 println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}") }));
             }
             ExitCode::FAILURE

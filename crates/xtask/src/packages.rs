@@ -15,6 +15,8 @@ pub enum Need {
     Demo,
     /// All of the demo's, and more.
     Test,
+    /// All of the tests', and what the benchmarks compare with.
+    Bench,
 }
 
 struct Package {
@@ -61,12 +63,21 @@ const TEST: &[Package] = &[
     program("dbus", "dbus-daemon"),
 ];
 
+const BENCH: &[Package] = &[
+    program("fio", "fio"),
+    program("podman", "podman"),
+    program("stress-ng", "stress-ng"),
+    program("sysbench", "sysbench"),
+];
+
 /// Installs what is missing; does and says nothing where all is there.
 pub fn install(need: Need) -> Result<()> {
-    let wanted: Vec<&Package> = match need {
-        Need::Demo => DEMO.iter().collect(),
-        Need::Test => DEMO.iter().chain(TEST).collect(),
+    let lists: &[&[Package]] = match need {
+        Need::Demo => &[DEMO],
+        Need::Test => &[DEMO, TEST],
+        Need::Bench => &[DEMO, TEST, BENCH],
     };
+    let wanted: Vec<&Package> = lists.iter().copied().flatten().collect();
     let debian = answers("dpkg-query", &["--version"]) && answers("apt-get", &["--version"]);
     let missing = if debian { missing_on_debian(&wanted)? } else { missing_elsewhere(&wanted) };
     if missing.is_empty() {
