@@ -131,6 +131,11 @@ pub(crate) fn apply(connection: &Connection, entry: &Entry) -> Result<(), StoreE
             "UPDATE lease SET receipt = ?2 WHERE id = ?1",
             params![receipt.lease.object().0, entry.seq],
         ),
+        Record::RenewalRefused { lease, sentence, .. } => change(
+            connection,
+            "UPDATE lease SET detail = ?2 WHERE id = ?1",
+            params![lease.object().0, sentence],
+        ),
         Record::Renewed { renewal } => change(
             connection,
             "UPDATE lease SET term = term + ?2 WHERE id = ?1",
@@ -222,7 +227,7 @@ mod tests {
             (&examples::lease(), Side::Host, examples::tenant().peer)
         );
         assert_eq!(row.phase, Phase::Ended(EndReason::Exited { code: 0 }));
-        assert_eq!(row.detail, "the owner is back");
+        assert_eq!(row.detail, "15 min in all are asked for and 12 min granted");
         assert_eq!(row.term, Span::minutes(15));
         assert_eq!(row.receipt, Some(examples::receipt(2)));
         let running = at(|record| matches!(record, Record::Moved { phase: Phase::Running, .. }));

@@ -331,6 +331,12 @@ pub fn life() -> Vec<Record> {
         moved(Phase::Frozen(FreezeReason::OwnerPaused), "the owner is back"),
         moved(Phase::Running, ""),
         Record::RenewalAsked { renewal: renewal().first_signed().clone() },
+        Record::RenewalRefused {
+            lease: lease.id(),
+            renewal: renewal().id(),
+            code: "too_long".into(),
+            sentence: "15 min in all are asked for and 12 min granted".into(),
+        },
         Record::Renewed { renewal: renewal() },
     ];
     for number in [1, 2] {
