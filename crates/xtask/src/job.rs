@@ -110,7 +110,11 @@ impl Job {
             Job::Bench { names, json } => bench(shop, &names, json).map(|()| ExitCode::SUCCESS),
             Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
             Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
-            Job::Setup(need) => packages::install(need).map(|()| ExitCode::SUCCESS),
+            Job::Setup(need) => {
+                packages::install(need)?;
+                eprintln!("every system package is installed");
+                Ok(ExitCode::SUCCESS)
+            }
             Job::Help => {
                 println!("{USAGE}");
                 Ok(ExitCode::SUCCESS)

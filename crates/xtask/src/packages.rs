@@ -70,7 +70,7 @@ const BENCH: &[Package] = &[
     program("sysbench", "sysbench"),
 ];
 
-/// Installs what is missing; does and says nothing where all is there.
+/// Installs what is missing, and says what that was; does and says nothing where all is there.
 pub fn install(need: Need) -> Result<()> {
     let lists: &[&[Package]] = match need {
         Need::Demo => &[DEMO],
