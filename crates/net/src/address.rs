@@ -52,6 +52,7 @@ pub(crate) fn transport(address: &Multiaddr) -> Option<Transport> {
 }
 
 /// The socket of the first hop, where it is named by numbers.
+#[expect(clippy::wildcard_enum_match_arm, reason = "multiaddr names each protocol of the world")]
 pub(crate) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -77,6 +78,7 @@ pub(crate) enum Reach {
 }
 
 /// How far the first hop of an address reaches; none when it leads nowhere.
+#[expect(clippy::wildcard_enum_match_arm, reason = "multiaddr names each protocol of the world")]
 pub(crate) fn reach(address: &Multiaddr) -> Option<Reach> {
     let mut parts = address.iter();
     let host = parts.next()?;

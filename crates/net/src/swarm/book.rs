@@ -85,7 +85,7 @@ impl Behaviour {
 
     /// Where to try `peer`. On a LAN that is TCP alone, which costs half the processor time of QUIC there; after a
     /// failure it is everything.
-    fn to_dial(&mut self, peer: PeerId) -> Vec<Multiaddr> {
+    fn dialled(&mut self, peer: PeerId) -> Vec<Multiaddr> {
         if !self.peers.contains_key(&peer) {
             return Vec::new();
         }
@@ -116,7 +116,7 @@ impl NetworkBehaviour for Behaviour {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        Ok(peer.map(|peer| self.to_dial(peer)).unwrap_or_default())
+        Ok(peer.map(|peer| self.dialled(peer)).unwrap_or_default())
     }
 
     fn handle_established_inbound_connection(
@@ -189,20 +189,20 @@ mod tests {
         let far = at("/ip4/1.2.3.4/udp/7/quic-v1");
         book.add_told(id(2), near.iter().chain([&far]).cloned());
         let full = |address: &Multiaddr| address::with_peer(address, id(2));
-        assert_eq!(book.to_dial(id(2)), [full(&near[1]), full(&far)]);
+        assert_eq!(book.dialled(id(2)), [full(&near[1]), full(&far)]);
         book.peers.get_mut(&id(2)).unwrap().failed = true;
-        assert_eq!(book.to_dial(id(2)).len(), 3);
+        assert_eq!(book.dialled(id(2)).len(), 3);
     }
 
     #[test]
     fn the_book_keeps_its_size_and_forgets_whom_it_used_least() {
         let mut book = Behaviour::new(id(0));
         book.add_told(id(1), (1..200).map(|port| at(&format!("/ip4/1.2.3.4/tcp/{port}"))));
-        assert_eq!(book.to_dial(id(1)).len(), MAX_ADDRESSES);
+        assert_eq!(book.dialled(id(1)).len(), MAX_ADDRESSES);
         for _ in 0..MAX_PEERS {
             book.add_proven(PeerId::random(), at("/ip4/1.2.3.4/tcp/1"));
         }
         assert_eq!(book.peers.len(), MAX_PEERS);
-        assert!(book.to_dial(id(1)).is_empty());
+        assert!(book.dialled(id(1)).is_empty());
     }
 }

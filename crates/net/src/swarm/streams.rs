@@ -299,11 +299,11 @@ impl ConnectionHandler for Handler {
         event: ConnectionEvent<Spoken, Wanted, (), oneshot::Sender<Result<Stream, NoStream>>>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                if self.arrived.len() < MAX_ARRIVED {
-                    self.arrived.push_back(protocol);
-                    self.wake();
-                }
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. })
+                if self.arrived.len() < MAX_ARRIVED =>
+            {
+                self.arrived.push_back(protocol);
+                self.wake();
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let _ = info.send(Ok(protocol));
