@@ -61,7 +61,7 @@ pub struct Limits {
     pub requests_per_peer: usize,
     /// Requests that one peer may make in a second; four times as many in a burst.
     pub requests_per_second: u32,
-    /// Sessions of sync at once, of all peers.
+    /// Comparisons of the set that this node has under way at once.
     pub syncs: usize,
     /// How often the set is compared with one peer, chosen by chance.
     pub sync_every: Duration,
@@ -79,9 +79,9 @@ impl Default for Limits {
             memory: 768 << 20,
             idle_peers: 64,
             streams_per_peer: 128,
-            streams_per_second: 50,
+            streams_per_second: 200,
             requests_per_peer: 32,
-            requests_per_second: 25,
+            requests_per_second: 50,
             syncs: 8,
             sync_every: Duration::from_secs(180),
             objects: 50_000,

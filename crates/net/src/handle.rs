@@ -3,7 +3,7 @@
 use crate::address;
 use crate::common::Common;
 use crate::deal;
-use crate::driver::{Command, Later, Opened};
+use crate::driver::{Command, Later, Opened, Slot};
 use crate::error::NetError;
 use crate::event::{PeerSeen, RequestId};
 use crate::identity;
@@ -16,7 +16,7 @@ use model::message::{self, MAX_MESSAGE, Request, Response, StreamHead};
 use model::{ObjectId, PeerKey};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 /// How long a connection to a peer, and a stream on it, may take.
@@ -170,11 +170,7 @@ impl Net {
     }
 
     /// A stream of our own protocols, and the slot that it takes while it lives.
-    async fn substream(
-        &self,
-        to: PeerKey,
-        protocol: Protocol,
-    ) -> Result<(Substream, OwnedSemaphorePermit), NetError> {
+    async fn substream(&self, to: PeerKey, protocol: Protocol) -> Result<(Substream, Slot), NetError> {
         let peer = self.other(to)?;
         let opened = timeout(OPEN_TIME, self.try_substream(to, peer, protocol)).await;
         opened.map_err(|_| NetError::Timeout { peer: to, after: OPEN_TIME })?
@@ -185,7 +181,7 @@ impl Net {
         to: PeerKey,
         peer: PeerId,
         protocol: Protocol,
-    ) -> Result<(Substream, OwnedSemaphorePermit), NetError> {
+    ) -> Result<(Substream, Slot), NetError> {
         // The connection that was chosen may be the surplus one that closes at this moment: once more, then.
         for last in [false, true] {
             let Opened { slot, stream } = self.slot(to, peer, protocol).await?;

@@ -3,13 +3,14 @@
 //! The only crate that knows libp2p. [`start`] gives a [`Net`], the handle by which the node acts, and the
 //! [`NetEvent`]s that tell it what happens; the language of both is `model`.
 //!
-//! Three protocols of our own run on streams of one small behaviour (`swarm::streams`):
+//! Four protocols of our own run on streams of one small behaviour (`swarm::streams`):
 //!
 //! | protocol | what |
 //! | --- | --- |
 //! | `/sublet/deal/1` | one request, one response (`deal`) |
 //! | `/sublet/stream/1` | a head, one byte of answer, then bytes both ways (`stream`) |
-//! | `/sublet/sync/1` | the sets of signed objects are made alike, and news is offered (`sync`) |
+//! | `/sublet/sync/1` | the sets of signed objects are made alike (`sync`) |
+//! | `/sublet/push/1` | new objects are offered (`sync`) |
 //!
 //! **Everything from outside is limited** in size, number and time: [`Limits`], and the constants at the top of each
 //! file. A peer that asks too much waits, then is turned away, then is sent off for some minutes.

@@ -1,5 +1,6 @@
 //! Streams for the node: a head that says what for, one byte of answer, then bytes both ways.
 
+use crate::driver::Slot;
 use crate::error::NetError;
 use crate::wire;
 use libp2p::swarm::Stream as Substream;
@@ -10,7 +11,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
@@ -28,11 +28,11 @@ const REFUSAL_TIME: Duration = Duration::from_secs(5);
 pub struct Stream {
     inner: Compat<Substream>,
     /// Counts against what one peer may have at once, for as long as the stream lives.
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Stream {
-    pub(crate) fn new(substream: Substream, slot: OwnedSemaphorePermit) -> Stream {
+    pub(crate) fn new(substream: Substream, slot: Slot) -> Stream {
         Stream { inner: substream.compat(), _slot: slot }
     }
 

@@ -1,6 +1,6 @@
 //! Streams that peers open: served within their allowance, turned away beyond it, and who goes too far is sent off.
 
-use super::conduct::Admission;
+use super::conduct::{Admission, Slot};
 use super::{BAN, Driver, MAX_BANS, Report};
 use crate::common::Common;
 use crate::event::NetEvent;
@@ -14,13 +14,13 @@ use model::message::StreamAnswer;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::OwnedSemaphorePermit;
 
 impl Driver {
     pub(super) fn admit(&mut self, Arrived { peer, protocol, stream }: Arrived) {
         let Some(from) = identity::key_of(&peer) else { return };
         let common = self.common.clone();
-        match self.conduct(peer).admit(protocol, Instant::now()) {
+        let room = self.room.clone();
+        match self.conduct(peer).admit(protocol, &room, Instant::now()) {
             Admission::Served(slot) => {
                 self.report_on(peer, protocol, serve(common, from, protocol, stream, slot))
             }
@@ -83,11 +83,12 @@ async fn serve(
     from: PeerKey,
     protocol: Protocol,
     substream: Substream,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
 ) -> io::Result<()> {
     match protocol {
         Protocol::Deal => deal::serve(&common, from, substream).await,
-        Protocol::Sync => sync::serve(&common, from, substream).await,
+        Protocol::Sync => sync::serve(&common, from, substream, sync::MAX_ROUNDS).await,
+        Protocol::Push => sync::serve(&common, from, substream, 0).await,
         Protocol::Stream => return hand_over(&common, from, Stream::new(substream, slot)).await,
     }
     // The slot lives until here.
@@ -110,6 +111,6 @@ async fn turn_away(protocol: Protocol, substream: Substream) -> io::Result<()> {
         Protocol::Deal => deal::turn_away(substream).await,
         Protocol::Stream => stream::turn_away(substream).await,
         // Dropped: sets are compared again in some minutes.
-        Protocol::Sync => Ok(()),
+        Protocol::Sync | Protocol::Push => Ok(()),
     }
 }

@@ -18,16 +18,20 @@ const MERCY: Duration = Duration::from_secs(20);
 const OVERRUNS: u32 = 256;
 const OVERRUNS_PER_SECOND: u32 = 16;
 
-/// Sessions of sync with one peer at once: its own and our push may cross.
-const SYNCS: usize = 4;
-/// Sessions that one peer may open in a second. A push every 100 ms is what an honest one does at most.
-const SYNCS_PER_SECOND: u32 = 20;
+/// Comparisons of the set with one peer at once, and in a second. Honest ones come every few minutes.
+const SYNCS: usize = 2;
+const SYNCS_PER_SECOND: u32 = 1;
+
+/// Pushes of one peer at once, and in a second. An honest one gathers its news for 100 ms.
+const PUSHES: usize = 4;
+const PUSHES_PER_SECOND: u32 = 20;
 
 /// One peer's allowance. It outlives the connection, or a flood would start afresh with each.
 pub(super) struct Conduct {
     streams: Allowance,
     requests: Allowance,
     syncs: Allowance,
+    pushes: Allowance,
     mistakes: Bucket,
     overruns: Bucket,
 }
@@ -35,8 +39,8 @@ pub(super) struct Conduct {
 /// What becomes of a stream that a peer opened.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// Served for as long as the permit lives.
-    Served(OwnedSemaphorePermit),
+    /// Served for as long as the slot lives.
+    Served(Slot),
     /// Told to come back later.
     TurnedAway,
     /// The peer has gone too far.
@@ -50,30 +54,36 @@ impl Conduct {
             streams: Allowance::new(limits.streams_per_second, limits.streams_per_peer, now),
             requests: Allowance::new(limits.requests_per_second, limits.requests_per_peer, now),
             syncs: Allowance::new(SYNCS_PER_SECOND, SYNCS, now),
+            pushes: Allowance::new(PUSHES_PER_SECOND, PUSHES, now),
             mistakes: Bucket::new(MERCY, MISTAKES, now),
             overruns: Bucket::per_second(OVERRUNS_PER_SECOND, OVERRUNS, now),
         }
     }
 
-    /// Judges a stream that the peer opened.
-    pub(super) fn admit(&mut self, protocol: Protocol, now: Instant) -> Admission {
+    /// Judges a stream that the peer opened, by what is its own and by the `room` for all peers together.
+    pub(super) fn admit(&mut self, protocol: Protocol, room: &Room, now: Instant) -> Admission {
         let allowance = self.allowance(protocol);
         if !allowance.incoming.take(now) {
             return if self.overruns.take(now) { Admission::TurnedAway } else { Admission::SentOff };
         }
-        match allowance.incoming_slots.clone().try_acquire_owned() {
-            Ok(slot) => Admission::Served(slot),
-            Err(_) => Admission::TurnedAway,
+        let of_peer = allowance.incoming_slots.clone().try_acquire_owned();
+        match (of_peer, room.of(protocol).try_acquire_owned()) {
+            (Ok(of_peer), Ok(of_all)) => Admission::Served(Slot { _of_peer: of_peer, _of_all: Some(of_all) }),
+            (Err(_), _) | (_, Err(_)) => Admission::TurnedAway,
         }
     }
 
     /// A slot for a stream that we open, or how long to wait for one. We keep to what the other end allows, and so
     /// are never turned away by a peer with the same limits.
-    pub(super) fn slot(&mut self, protocol: Protocol, now: Instant) -> Result<OwnedSemaphorePermit, Wait> {
+    pub(super) fn slot(&mut self, protocol: Protocol, now: Instant) -> Result<Slot, Wait> {
         let allowance = self.allowance(protocol);
         let slots = allowance.outgoing_slots.clone();
-        let Ok(slot) = slots.try_acquire_owned() else { return Err(Wait::UntilSomeEnd(allowance.limit)) };
-        if allowance.outgoing.take(now) { Ok(slot) } else { Err(Wait::For(allowance.outgoing.next(now))) }
+        let Ok(of_peer) = slots.try_acquire_owned() else { return Err(Wait::UntilSomeEnd(allowance.limit)) };
+        if allowance.outgoing.take(now) {
+            Ok(Slot { _of_peer: of_peer, _of_all: None })
+        } else {
+            Err(Wait::For(allowance.outgoing.next(now)))
+        }
     }
 
     /// The peer sent what makes no sense; whether that is still forgiven.
@@ -83,9 +93,8 @@ impl Conduct {
 
     /// Whether nothing is remembered that a stranger would not have.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
-        let idle = [&mut self.streams, &mut self.requests, &mut self.syncs]
-            .into_iter()
-            .all(|allowance| allowance.is_idle(now));
+        let all = [&mut self.streams, &mut self.requests, &mut self.syncs, &mut self.pushes];
+        let idle = all.into_iter().all(|allowance| allowance.is_idle(now));
         idle && self.mistakes.is_full(now) && self.overruns.is_full(now)
     }
 
@@ -94,7 +103,36 @@ impl Conduct {
             Protocol::Stream => &mut self.streams,
             Protocol::Deal => &mut self.requests,
             Protocol::Sync => &mut self.syncs,
+            Protocol::Push => &mut self.pushes,
         }
+    }
+}
+
+/// A place for one stream, taken for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _of_peer: OwnedSemaphorePermit,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+/// How many streams of each kind all peers together may have served: many peers in the hands of one enemy shall not
+/// take more memory than one.
+pub(super) struct Room([Arc<Semaphore>; 4]);
+
+impl Room {
+    /// Of each kind, eight times what one peer may have.
+    pub(super) fn new(limits: &Limits) -> Room {
+        let of_peer = |protocol| match protocol {
+            Protocol::Stream => limits.streams_per_peer,
+            Protocol::Deal => limits.requests_per_peer,
+            Protocol::Sync => SYNCS,
+            Protocol::Push => PUSHES,
+        };
+        Room(Protocol::ALL.map(|protocol| Arc::new(Semaphore::new(8 * of_peer(protocol)))))
+    }
+
+    fn of(&self, protocol: Protocol) -> Arc<Semaphore> {
+        self.0[protocol as usize].clone()
     }
 }
 
@@ -195,10 +233,11 @@ mod tests {
     fn a_flood_is_turned_away_and_then_sent_off() {
         let now = Instant::now();
         let mut conduct = Conduct::new(&limits(), now);
+        let room = Room::new(&limits());
         let mut fates = [0; 3];
         for _ in 0..1_000 {
             // The permit is dropped at once: it is the rate that is exceeded here.
-            fates[match conduct.admit(Protocol::Stream, now) {
+            fates[match conduct.admit(Protocol::Stream, &room, now) {
                 Admission::Served(_) => 0,
                 Admission::TurnedAway => 1,
                 Admission::SentOff => 2,
@@ -213,15 +252,30 @@ mod tests {
     fn what_we_open_stays_within_what_an_equal_allows() {
         let now = Instant::now();
         let (mut ours, mut theirs) = (Conduct::new(&limits(), now), Conduct::new(&limits(), now));
-        let mut slots = Vec::new();
+        let (room, mut slots) = (Room::new(&limits()), Vec::new());
         while let Ok(slot) = ours.slot(Protocol::Stream, now) {
-            assert!(matches!(theirs.admit(Protocol::Stream, now), Admission::Served(_)));
+            assert!(matches!(theirs.admit(Protocol::Stream, &room, now), Admission::Served(_)));
             slots.push(slot);
         }
         assert_eq!(slots.len(), 30);
         assert!(
             matches!(ours.slot(Protocol::Stream, now), Err(Wait::For(wait)) if wait <= Duration::from_millis(150))
         );
+    }
+
+    #[test]
+    fn many_peers_of_one_enemy_share_one_room() {
+        let now = Instant::now();
+        let room = Room::new(&limits());
+        let mut enemies: Vec<_> = (0..20).map(|_| Conduct::new(&limits(), now)).collect();
+        let served: Vec<_> = enemies
+            .iter_mut()
+            .flat_map(|enemy| [0; 32].map(|_| enemy.admit(Protocol::Deal, &room, now)))
+            .filter(|admission| matches!(admission, Admission::Served(_)))
+            .collect();
+        assert_eq!(served.len(), 8 * limits().requests_per_peer);
+        drop(served);
+        assert!(matches!(enemies[0].admit(Protocol::Deal, &room, now), Admission::Served(_)));
     }
 
     #[test]

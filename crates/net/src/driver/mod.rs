@@ -20,7 +20,8 @@ use crate::event::{NetEvent, PeerSeen, Transport};
 use crate::identity;
 use crate::swarm::streams::{NoStream, Opening, Protocol};
 use crate::swarm::{self, Behaviour};
-use conduct::{Conduct, Wait};
+pub(crate) use conduct::Slot;
+use conduct::{Conduct, Room, Wait};
 use futures::StreamExt;
 use keep::Kept;
 pub(crate) use keep::MAX_KEPT;
@@ -38,7 +39,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use syncing::Syncing;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// How often what is due is looked for: dials, bans that end, comparisons of sets.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -71,7 +72,7 @@ pub(crate) enum Command {
 
 /// A stream on its way, and the slot that it takes.
 pub(crate) struct Opened {
-    pub(crate) slot: OwnedSemaphorePermit,
+    pub(crate) slot: Slot,
     pub(crate) stream: oneshot::Receiver<Result<Substream, NoStream>>,
 }
 
@@ -104,6 +105,7 @@ pub(crate) struct Driver {
     outbox: VecDeque<NetEvent>,
     peers: Peers,
     conducts: HashMap<PeerId, Conduct>,
+    room: Arc<Room>,
     kept: Kept,
     relays: Relays,
     syncing: Syncing,
@@ -146,6 +148,7 @@ impl Driver {
             outbox: VecDeque::new(),
             peers: Peers::default(),
             conducts: HashMap::new(),
+            room: Arc::new(Room::new(&config.limits)),
             kept: Kept::default(),
             relays: Relays::new(config.relay_server),
             syncing: Syncing::new(&config.limits, Instant::now()),
@@ -237,7 +240,12 @@ impl Driver {
                 let _ = reply.send(self.open(to, protocol));
             }
             Command::Dial { address, reply } => self.dial(address, reply),
-            Command::Know { peer, addresses } => self.swarm.behaviour_mut().book.add_told(peer, addresses),
+            Command::Know { peer, addresses } => {
+                self.swarm.behaviour_mut().book.add_told(peer, addresses);
+                if !self.peers.is_connected(&peer) {
+                    self.kept.reset(&peer, Instant::now());
+                }
+            }
             Command::Keep { peer, reply } => {
                 let _ = reply.send(self.kept.insert(peer, Instant::now()));
                 self.tend(peer);

@@ -196,19 +196,27 @@ impl Driver {
     fn on_listening(&mut self, listener: ListenerId, address: Multiaddr) {
         tracing::info!(%address, "listening");
         self.starting.remove(&listener);
-        let reach = address::reach(&address);
-        self.listening.insert(address.clone());
-        // A relay must know an address of its own to give places there. Its owner says that others reach it; loopback
-        // counts only for one that has nothing else.
-        let only_loopback = self.listening.iter().all(|own| address::reach(own) == Some(Reach::Loopback));
-        if self.relay_server
-            && !address::is_relayed(&address)
-            && (reach != Some(Reach::Loopback) || only_loopback)
-        {
-            self.swarm.add_external_address(address);
+        self.listening.insert(address);
+        if self.relay_server {
+            self.vouch_for_own_addresses();
         }
         self.on_own_addresses();
         self.announce_start();
+    }
+
+    /// A relay must know an address of its own to give places there. Its owner says that others reach it; loopback
+    /// counts only for one that has nothing else.
+    fn vouch_for_own_addresses(&mut self) {
+        let direct = self.listening.iter().filter(|own| !address::is_relayed(own));
+        let (loopback, others): (Vec<_>, Vec<_>) =
+            direct.cloned().partition(|own| address::reach(own) == Some(Reach::Loopback));
+        let (vouched, dropped) = if others.is_empty() { (loopback, others) } else { (others, loopback) };
+        for address in vouched {
+            self.swarm.add_external_address(address);
+        }
+        for address in &dropped {
+            self.swarm.remove_external_address(address);
+        }
     }
 
     fn on_own_addresses(&mut self) {

@@ -96,7 +96,7 @@ impl Driver {
     pub(super) fn start_comparing(&mut self) {
         while let Ok(room) = self.syncing.sessions.clone().try_acquire_owned() {
             let Some(peer) = self.syncing.due.pop_front() else { return };
-            self.session(peer, room, |common, key, stream| async move {
+            self.session(peer, Protocol::Sync, room, |common, key, stream| async move {
                 sync::reconcile(&common, key, stream).await
             });
         }
@@ -121,7 +121,7 @@ impl Driver {
 
     fn push_to(&mut self, peer: PeerId, ids: Arc<[ObjectId]>) {
         let Ok(room) = self.syncing.pushes.clone().try_acquire_owned() else { return };
-        self.session(peer, room, |common, key, stream| async move {
+        self.session(peer, Protocol::Push, room, |common, key, stream| async move {
             sync::push(&common, key, stream, &ids).await
         });
     }
@@ -130,17 +130,18 @@ impl Driver {
     fn session<S>(
         &mut self,
         peer: PeerId,
+        protocol: Protocol,
         room: OwnedSemaphorePermit,
         run: impl FnOnce(Arc<Common>, PeerKey, Substream) -> S + Send + 'static,
     ) where
         S: Future<Output = io::Result<()>> + Send,
     {
         let Some(key) = identity::key_of(&peer) else { return };
-        let Ok(slot) = self.conduct(peer).slot(Protocol::Sync, Instant::now()) else { return };
+        let Ok(slot) = self.conduct(peer).slot(protocol, Instant::now()) else { return };
         let common = self.common.clone();
         let (reply, stream) = oneshot::channel();
-        self.swarm.behaviour_mut().streams.open(peer, Opening { protocol: Protocol::Sync, reply });
-        self.report_on(peer, Protocol::Sync, async move {
+        self.swarm.behaviour_mut().streams.open(peer, Opening { protocol, reply });
+        self.report_on(peer, protocol, async move {
             let Ok(Ok(stream)) = stream.await else { return Err(io::ErrorKind::NotConnected.into()) };
             let result = run(common, key, stream).await;
             drop((room, slot));

@@ -69,7 +69,10 @@ pub(crate) fn build(config: &Config) -> Result<Swarm<Behaviour>, NetError> {
     let key = identity::keypair(config.key_seed);
     let mdns =
         config.mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), key.public().to_peer_id()));
-    let mdns = mdns.transpose().map_err(NetError::Start)?;
+    // A machine that keeps its interfaces to itself can still be given addresses.
+    let mdns =
+        mdns.transpose().inspect_err(|error| tracing::warn!(%error, "cannot look for peers on the LAN"));
+    let mdns = mdns.unwrap_or_default();
     let streams = 2 * config.limits.streams_per_peer + config.limits.requests_per_peer + 64;
     let muxer = move || {
         let mut muxer = yamux::Config::default();

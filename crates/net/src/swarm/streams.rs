@@ -41,10 +41,12 @@ pub(crate) enum Protocol {
     Stream,
     /// Sets are made alike.
     Sync,
+    /// New objects are offered.
+    Push,
 }
 
 impl Protocol {
-    const ALL: [Protocol; 3] = [Protocol::Deal, Protocol::Stream, Protocol::Sync];
+    pub(crate) const ALL: [Protocol; 4] = [Protocol::Deal, Protocol::Stream, Protocol::Sync, Protocol::Push];
 }
 
 impl AsRef<str> for Protocol {
@@ -53,6 +55,7 @@ impl AsRef<str> for Protocol {
             Protocol::Deal => "/sublet/deal/1",
             Protocol::Stream => "/sublet/stream/1",
             Protocol::Sync => "/sublet/sync/1",
+            Protocol::Push => "/sublet/push/1",
         }
     }
 }
@@ -343,8 +346,8 @@ pub(crate) struct Spoken;
 
 impl UpgradeInfo for Spoken {
     type Info = Protocol;
-    type InfoIter = [Protocol; 3];
-    fn protocol_info(&self) -> [Protocol; 3] {
+    type InfoIter = [Protocol; 4];
+    fn protocol_info(&self) -> [Protocol; 4] {
         Protocol::ALL
     }
 }
@@ -375,5 +378,69 @@ impl OutboundUpgrade<Stream> for Wanted {
     type Future = Ready<Result<Stream, Infallible>>;
     fn upgrade_outbound(self, stream: Stream, _: Protocol) -> Self::Future {
         ready(Ok(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: &str) -> ConnectedPoint {
+        let address: Multiaddr = address.parse().unwrap();
+        ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::Reuse }
+    }
+
+    /// The connection that the next command goes to, and the command.
+    fn next(streams: &mut Behaviour) -> Option<(ConnectionId, Command)> {
+        let action = streams.actions.pop_front()?;
+        let ToSwarm::NotifyHandler { handler: NotifyHandler::One(connection), event, .. } = action else {
+            panic!("{action:?} is for no connection")
+        };
+        Some((connection, event))
+    }
+
+    #[test]
+    fn a_direct_connection_goes_before_a_relayed_one_and_the_oldest_before_its_equals() {
+        let (mut streams, peer) = (Behaviour::default(), PeerId::random());
+        let [relayed, first, second] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        let relay = format!("/ip4/1.2.3.4/tcp/1/p2p/{}/p2p-circuit", PeerId::random());
+        streams.connected(peer, relayed, &endpoint(&relay));
+        assert_eq!(streams.best(&peer), Some(relayed));
+        streams.connected(peer, first, &endpoint("/ip4/5.6.7.8/udp/1/quic-v1"));
+        streams.connected(peer, second, &endpoint("/ip4/5.6.7.8/tcp/1"));
+        assert_eq!(streams.best(&peer), Some(first));
+
+        streams.hold(peer, true);
+        let orders: Vec<_> = std::iter::from_fn(|| next(&mut streams)).collect();
+        assert!(matches!(
+            orders[..],
+            [(one, Command::Hold(false)), (two, Command::Hold(true)), (three, Command::Hold(true))]
+                if (one, two, three) == (relayed, first, second)
+        ));
+
+        streams.disconnected(peer, first);
+        assert_eq!(streams.best(&peer), Some(second));
+        streams.disconnected(peer, second);
+        streams.disconnected(peer, relayed);
+        assert_eq!(streams.best(&peer), None);
+        assert!(streams.connections.is_empty(), "nothing is left of who is gone");
+    }
+
+    #[test]
+    fn openings_wait_for_one_dial_and_fail_with_it() {
+        let (mut streams, peer) = (Behaviour::default(), PeerId::random());
+        let mut replies = Vec::new();
+        for _ in 0..MAX_WAITING + 1 {
+            let (reply, answer) = oneshot::channel();
+            streams.open(peer, Opening { protocol: Protocol::Deal, reply });
+            replies.push(answer);
+        }
+        assert!(matches!(replies.pop().unwrap().try_recv(), Ok(Err(NoStream::Busy))));
+        streams.dial_failed(peer, &DialError::DialPeerConditionFalse(Default::default()));
+        assert!(replies[0].try_recv().is_err(), "another dial is under way, which decides");
+        streams.dial_failed(peer, &DialError::NoAddresses);
+        for mut reply in replies {
+            assert!(matches!(reply.try_recv(), Ok(Err(NoStream::Unreachable(_)))));
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 const DEAL: StreamProtocol = StreamProtocol::new("/sublet/deal/1");
 const STREAM: StreamProtocol = StreamProtocol::new("/sublet/stream/1");
 const SYNC: StreamProtocol = StreamProtocol::new("/sublet/sync/1");
+const PUSH: StreamProtocol = StreamProtocol::new("/sublet/push/1");
 
 /// Which libp2p of its own a hostile peer runs.
 #[derive(NetworkBehaviour)]
@@ -81,7 +82,7 @@ async fn met(node: &mut house::Node) -> model::PeerKey {
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_gets_nothing_then_the_door_and_others_are_served() {
     let garbage: Vec<u8> = (0..2_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    for protocol in [DEAL, STREAM, SYNC] {
+    for protocol in [DEAL, STREAM, SYNC, PUSH] {
         let mut node = house::node(1, Over::Tcp).await;
         let hostile = Hostile::at(&mut node, "/sublet/id/1").await;
         let enemy = met(&mut node).await;
@@ -95,7 +96,8 @@ async fn garbage_gets_nothing_then_the_door_and_others_are_served() {
         });
         let answers = answers.await.unwrap();
         assert!(answers.iter().all(Vec::is_empty), "{protocol}: {answers:?}");
-        assert!(answers.len() < 100, "{protocol}: {}", answers.len());
+        // At most the mistakes that are forgiven, and what is turned away unread before the peer is sent off.
+        assert!(answers.len() < 400, "{protocol}: {}", answers.len());
         node.down(enemy).await;
         still_serves(node).await;
     }
@@ -107,7 +109,7 @@ async fn a_length_without_bytes_costs_nothing_and_is_given_up() {
     let hostile = Hostile::at(&mut node, "/sublet/id/1").await;
     met(&mut node).await;
     let mut waiting = Vec::new();
-    for protocol in [DEAL, STREAM, SYNC].iter().cycle().take(30) {
+    for protocol in [DEAL, STREAM, SYNC, PUSH].iter().cycle().take(30) {
         let mut stream = hostile.control.clone().open_stream(hostile.victim, protocol.clone()).await.unwrap();
         // A quarter of a megabyte to come, and a head of some bytes, and then silence. The node may refuse at once.
         let _ = stream.write_all(&[0, 4, 0, 0]).await;
@@ -172,7 +174,7 @@ async fn bodies_that_nobody_wanted_are_a_mistake() {
     let bodies =
         model::to_bytes(&std::collections::BTreeMap::from([("bodies", vec![Bytes(house::object(1))])]));
     let frame = [&u32::try_from(bodies.len()).unwrap().to_be_bytes(), bodies.as_slice()].concat();
-    while hostile.say(SYNC, &frame).await.is_some() {}
+    while hostile.say(PUSH, &frame).await.is_some() {}
     node.down(enemy).await;
     assert_eq!(node.net.shared(), 0);
     still_serves(node).await;
