@@ -10,7 +10,7 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 /// A computer's parts. Sizes are bytes; what cannot be told is nought or empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Name and version of the operating system: `Debian GNU/Linux 12`.
+    /// Name and version of the operating system: `Linux (Debian GNU/Linux 12)`.
     pub os: String,
     /// Processor architecture: `x86_64`.
     pub arch: String,
@@ -53,7 +53,8 @@ pub fn inventory(data_dir: &Path) -> Inventory {
     let system = System::new_with_specifics(wanted).ok();
     let cpus = system.as_ref().map_or(&[][..], System::cpus);
     let logical = u32::try_from(cpus.len()).unwrap_or(u32::MAX);
-    let usable = std::thread::available_parallelism().map_or(logical, |n| u32::try_from(n.get()).unwrap_or(logical));
+    let usable =
+        std::thread::available_parallelism().map_or(logical, |n| u32::try_from(n.get()).unwrap_or(logical));
     let (memory_total, memory_free) = system.as_ref().map_or((0, 0), memory);
     let (disk_total, disk_free) = disk(data_dir);
     Inventory {
@@ -61,7 +62,8 @@ pub fn inventory(data_dir: &Path) -> Inventory {
         arch: System::cpu_arch(),
         kernel: System::kernel_version().unwrap_or_default(),
         cpu_model: cpus.first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default(),
-        cores_physical: System::physical_core_count().map_or(logical, |n| u32::try_from(n).unwrap_or(logical)),
+        cores_physical: System::physical_core_count()
+            .map_or(logical, |n| u32::try_from(n).unwrap_or(logical)),
         cores_logical: logical,
         cores_usable: usable,
         memory_total,
@@ -84,7 +86,8 @@ fn memory(system: &System) -> (u64, u64) {
 /// Total and free bytes of the file system that holds this directory, or will.
 fn disk(path: &Path) -> (u64, u64) {
     let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
-    rustix::fs::statvfs(there).map_or((0, 0), |stat| (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+    rustix::fs::statvfs(there)
+        .map_or((0, 0), |stat| (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
 }
 
 /// NVIDIA's driver lists its own; all others have a render node, which a screen alone has not.
@@ -96,10 +99,12 @@ fn gpus(root: &Path) -> Vec<Gpu> {
         gpus.push(Gpu { name: model.map_or("NVIDIA", str::trim).to_owned() });
     }
     for node in sorted(&root.join("sys/class/drm")) {
-        let is_render_node = node.file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD"));
+        let is_render_node =
+            node.file_name().is_some_and(|name| name.to_string_lossy().starts_with("renderD"));
         let read = |file: &str| fs::read_to_string(node.join("device").join(file)).unwrap_or_default();
         let (vendor, device) = (read("vendor"), read("device"));
-        let (vendor, device) = (vendor.trim().trim_start_matches("0x"), device.trim().trim_start_matches("0x"));
+        let (vendor, device) =
+            (vendor.trim().trim_start_matches("0x"), device.trim().trim_start_matches("0x"));
         const NVIDIA: &str = "10de";
         let is_listed = vendor == NVIDIA && !gpus.is_empty();
         if is_render_node && !vendor.is_empty() && !is_listed {
@@ -166,7 +171,11 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory for the test");
         let root = root.path();
         assert_eq!(gpus(root), []);
-        write(root, "usr/share/misc/pci.ids", "1002  AMD\n\t73bf  Navi 21\n\t\t1002 0e3a  RX 6800\n8086  Intel\n\t46a6  Iris Xe\n");
+        write(
+            root,
+            "usr/share/misc/pci.ids",
+            "1002  AMD\n\t73bf  Navi 21\n\t\t1002 0e3a  RX 6800\n8086  Intel\n\t46a6  Iris Xe\n",
+        );
         write(root, "sys/class/drm/renderD128/device/vendor", "0x8086\n");
         write(root, "sys/class/drm/renderD128/device/device", "0x46a6\n");
         write(root, "sys/class/drm/card1/device/vendor", "0x1234\n");
@@ -174,7 +183,11 @@ mod tests {
         write(root, "sys/class/drm/renderD129/device/device", "0xffff\n");
         write(root, "sys/class/drm/renderD130/device/vendor", "0x10de\n");
         write(root, "sys/class/drm/renderD130/device/device", "0x2786\n");
-        write(root, "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t\t NVIDIA GeForce RTX 4070\nIRQ: 5\n");
+        write(
+            root,
+            "proc/driver/nvidia/gpus/0000:01:00.0/information",
+            "Model: \t\t NVIDIA GeForce RTX 4070\nIRQ: 5\n",
+        );
         let names: Vec<String> = gpus(root).into_iter().map(|gpu| gpu.name).collect();
         assert_eq!(names, ["NVIDIA GeForce RTX 4070", "Intel Iris Xe", "PCI 1002:ffff"]);
     }

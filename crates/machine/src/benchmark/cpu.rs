@@ -62,7 +62,8 @@ struct Workbench {
 impl Workbench {
     fn new() -> Workbench {
         let mut chance = Xorshift(0x9e37_79b9_7f4a_7c15);
-        let mut matrix = || (0..MATRIX * MATRIX).map(|_| (chance.next() >> 40) as f64 / 1024.0).collect::<Vec<f64>>();
+        let mut matrix =
+            || (0..MATRIX * MATRIX).map(|_| (chance.next() >> 40) as f64 / 1024.0).collect::<Vec<f64>>();
         let (a, b) = (matrix(), matrix());
         let words = (0..WORDS).map(|_| chance.next() as u32).collect();
         Workbench { words, numbers: vec![0; NUMBERS], a, b, product: vec![0.0; MATRIX * MATRIX] }

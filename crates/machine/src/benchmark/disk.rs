@@ -54,12 +54,19 @@ impl Scratch {
         let path = dir.join(format!(".sublet-benchmark-{}", std::process::id()));
         let open = |flags| {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path)
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .custom_flags(flags)
+                .open(&path)
         };
-        let opened = open(libc::O_DIRECT).map(|file| (file, true)).or_else(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => open(0).map(|file| (file, false)),
-            _ => Err(error),
-        });
+        let opened = match open(libc::O_DIRECT) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => open(0).map(|file| (file, false)),
+            opened => opened.map(|file| (file, true)),
+        };
         // A refused O_DIRECT may have made the file all the same.
         let removed = fs::remove_file(&path);
         let (file, direct) = opened.map_err(io("create a file"))?;
@@ -107,7 +114,9 @@ impl Scratch {
     /// Reads per second.
     pub(super) fn read_randomly(&self, until: &Until<'_>) -> Result<u64, MeasureError> {
         self.forget()?;
-        self.randomly(until, |block, at| self.file.read_exact_at(block.bytes_mut(), at).map_err(self.failed("read")))
+        self.randomly(until, |block, at| {
+            self.file.read_exact_at(block.bytes_mut(), at).map_err(self.failed("read"))
+        })
     }
 
     /// Writes per second.
@@ -138,7 +147,8 @@ impl Scratch {
         let begun = Instant::now();
         let operations = thread::scope(|scope| {
             let worker = &worker;
-            let workers: Vec<_> = (1..=DEPTH as u64).map(|n| scope.spawn(move || worker(n * 0x9e37_79b9))).collect();
+            let workers: Vec<_> =
+                (1..=DEPTH as u64).map(|n| scope.spawn(move || worker(n * 0x9e37_79b9))).collect();
             let join = |worker: thread::ScopedJoinHandle<'_, _>| {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
@@ -154,7 +164,8 @@ impl Scratch {
 
     /// Drops what the page cache kept of the file, where it was not avoided.
     fn forget(&self) -> Result<(), MeasureError> {
-        rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed).map_err(|errno| self.failed("empty the cache")(errno.into()))
+        rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)
+            .map_err(|errno| self.failed("empty the cache")(errno.into()))
     }
 
     fn failed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> MeasureError {

@@ -25,10 +25,14 @@ const BLOCK: usize = 256 << 10;
 
 /// Bytes per second.
 pub(super) fn bandwidth(threads: usize, until: &Until<'_>) -> Result<u64, MeasureError> {
-    let elements = array_bytes()? as usize / size_of::<f64>();
+    let elements = array_bytes(until)? as usize / size_of::<f64>();
     let (mut a, mut b, mut c) = (vec![0.0_f64; elements], vec![0.0_f64; elements], vec![0.0_f64; elements]);
     let share = elements.div_ceil(threads);
-    let passes = Passes { barrier: Barrier::new(threads), over: AtomicBool::new(false), best: AtomicU64::new(u64::MAX) };
+    let passes = Passes {
+        barrier: Barrier::new(threads),
+        over: AtomicBool::new(false),
+        best: AtomicU64::new(u64::MAX),
+    };
     thread::scope(|scope| {
         let parts = a.chunks_mut(share).zip(b.chunks_mut(share)).zip(c.chunks_mut(share));
         for (n, ((a, b), c)) in parts.enumerate() {
@@ -99,23 +103,33 @@ fn triad(a: &mut [f64], b: &[f64], c: &[f64], until: &Until<'_>) -> bool {
     true
 }
 
-/// How large each of the three arrays shall be.
-fn array_bytes() -> Result<u64, MeasureError> {
+/// How large each of the three arrays shall be: larger than the caches, but no larger than the time allows to pass over
+/// some ten times, and no more than what is free.
+fn array_bytes(until: &Until<'_>) -> Result<u64, MeasureError> {
     let wanted = largest_cache().map_or(USUAL_ARRAY, |cache| 4 * cache).clamp(SMALLEST_ARRAY, LARGEST_ARRAY);
     let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let free = System::new_with_specifics(kind).map_or(u64::MAX, |system| system.available_memory());
     // A quarter of what is free: the owner is at work.
-    let size = wanted.min(free / 4 / 3);
-    if size < SMALLEST_ARRAY {
+    let allowed = free / 4 / 3;
+    if allowed < SMALLEST_ARRAY {
         return Err(MeasureError::NoMemory { needed: 3 * 4 * SMALLEST_ARRAY, free });
     }
-    Ok(size)
+    let begun = Instant::now();
+    let elements = SMALLEST_ARRAY as usize / size_of::<f64>();
+    triad(&mut vec![0.0; elements], &vec![1.0; elements], &vec![1.0; elements], until);
+    let took = begun.elapsed().as_secs_f64();
+    let left = until.end.saturating_duration_since(Instant::now()).as_secs_f64();
+    let affordable = (SMALLEST_ARRAY as f64 * left / (10.0 * took)) as u64;
+    Ok(wanted.min(allowed).min(affordable).max(SMALLEST_ARRAY))
 }
 
 /// Bytes of the largest cache, as Linux tells.
 fn largest_cache() -> Option<u64> {
     let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
-    caches.flatten().filter_map(|cache| parse_size(&fs::read_to_string(cache.path().join("size")).ok()?)).max()
+    caches
+        .flatten()
+        .filter_map(|cache| parse_size(&fs::read_to_string(cache.path().join("size")).ok()?))
+        .max()
 }
 
 /// `32768K`, `8M`.
@@ -138,8 +152,22 @@ mod tests {
 
     #[test]
     fn sizes_of_caches_are_read() {
-        assert_eq!(["32768K", "8M\n", "512", "x", ""].map(parse_size), [Some(32 << 20), Some(8 << 20), Some(512), None, None]);
-        assert!((SMALLEST_ARRAY..=LARGEST_ARRAY).contains(&array_bytes().expect("enough memory")));
+        assert_eq!(
+            ["32768K", "8M\n", "512", "x", ""].map(parse_size),
+            [Some(32 << 20), Some(8 << 20), Some(512), None, None]
+        );
+    }
+
+    #[test]
+    fn arrays_fit_the_time_that_there_is() {
+        let cancel = AtomicBool::new(false);
+        let in_time = |seconds| {
+            let until =
+                Until { end: Instant::now() + std::time::Duration::from_secs(seconds), cancel: &cancel };
+            array_bytes(&until).expect("enough memory")
+        };
+        assert_eq!(in_time(0), SMALLEST_ARRAY);
+        assert!((SMALLEST_ARRAY..=LARGEST_ARRAY).contains(&in_time(60)));
     }
 
     #[test]

@@ -99,7 +99,9 @@ pub enum MeasureError {
         free: u64,
     },
     /// The same work gave another result than on every other machine.
-    #[error("this computer computes wrongly: {found:#018x} instead of {expected:#018x}. Its memory or processor is faulty")]
+    #[error(
+        "this computer computes wrongly: {found:#018x} instead of {expected:#018x}. Its memory or processor is faulty"
+    )]
     Miscomputed {
         /// What the work gives.
         expected: u64,
@@ -257,11 +259,22 @@ mod tests {
             left_a_file |= !is_empty(directory.path());
             assert!((0.0..=1.0).contains(&fraction));
         };
-        let measured = measure(directory.path(), budget, &mut progress, &AtomicBool::new(false)).expect("measured");
-        assert!(begun.elapsed() < budget + budget / 4, "took {:?}", begun.elapsed());
+        let measured =
+            measure(directory.path(), budget, &mut progress, &AtomicBool::new(false)).expect("measured");
+        // Unoptimised, and with other tests on the same cores, it may take longer; it must not run away.
+        assert!(begun.elapsed() < 2 * budget, "took {:?}", begun.elapsed());
         assert_eq!(stages.len(), PLAN.len());
         assert!(!left_a_file, "the file has no name, so that not even a crash leaves it");
-        let Measurement { cpu_one, cpu_all, memory, disk_write, disk_read, disk_write_iops, disk_read_iops, .. } = measured;
+        let Measurement {
+            cpu_one,
+            cpu_all,
+            memory,
+            disk_write,
+            disk_read,
+            disk_write_iops,
+            disk_read_iops,
+            ..
+        } = measured;
         assert!(cpu_one > 0 && cpu_all >= cpu_one / 2);
         // Slower than a floppy disk or faster than any memory would be an error of ours.
         for bytes in [memory, disk_write, disk_read] {

@@ -49,7 +49,11 @@ const ZSTD_LEVEL: i32 = 3;
 ///
 /// # Errors
 /// `Unsupported` for a folder with sockets or devices in it, `Io`, `Full`.
-pub(super) fn build(content: &Content, spec: &BuildSpec, base: Option<(&Entry, Rootfs)>) -> Result<Digest, ImageError> {
+pub(super) fn build(
+    content: &Content,
+    spec: &BuildSpec,
+    base: Option<(&Entry, Rootfs)>,
+) -> Result<Digest, ImageError> {
     let (entry, rootfs) = base.unzip();
     let layer = write_layer(content, &spec.dir, rootfs.as_ref())?;
     let config = configuration(spec, entry.map(|entry| &entry.config.document), &layer)?;
@@ -78,7 +82,8 @@ pub(super) fn compress_layer(
     let blob = content.create()?;
     let path = blob.path.clone();
     let failed = || ImageError::io("compress into", &path);
-    let encoder = zstd::Encoder::new(BufWriter::with_capacity(128 << 10, blob), ZSTD_LEVEL).map_err(failed())?;
+    let encoder =
+        zstd::Encoder::new(BufWriter::with_capacity(128 << 10, blob), ZSTD_LEVEL).map_err(failed())?;
     let mut archive = Hashing { inner: encoder, hasher: Sha256::new() };
     write(&mut archive)?;
     let diff_id = Digest::from_hasher(archive.hasher);
@@ -118,7 +123,9 @@ pub(super) fn descriptor(
 /// One form per document: maps are sorted on their way through `Value`.
 fn canonical(document: &impl serde::Serialize) -> Result<Vec<u8>, ImageError> {
     let value = serde_json::to_value(document);
-    value.and_then(|value| serde_json::to_vec(&value)).map_err(|e| ImageError::malformed("a document of ours", e))
+    value
+        .and_then(|value| serde_json::to_vec(&value))
+        .map_err(|e| ImageError::malformed("a document of ours", e))
 }
 
 fn configuration(
@@ -199,7 +206,10 @@ fn append_folder(
         let path = dir.join(&name);
         if name.as_bytes().starts_with(b".wh.") {
             // In a layer such a name hides a file of the base: never what a folder means.
-            return Err(ImageError::Unsupported { what: "a file name that starts with .wh.", found: path.display().to_string() });
+            return Err(ImageError::Unsupported {
+                what: "a file name that starts with .wh.",
+                found: path.display().to_string(),
+            });
         }
         let metadata = fs::symlink_metadata(&path).map_err(ImageError::io("look at", &path))?;
         let kind = metadata.file_type();
@@ -209,7 +219,9 @@ fn append_folder(
             let real = base.map(|base| base.resolve(&place)).transpose()?.unwrap_or_else(|| place.clone());
             if real == place {
                 let mut header = header(EntryType::Directory, metadata.permissions().mode(), 0);
-                archive.append_data(&mut header, &place, io::empty()).map_err(ImageError::io("pack", &path))?;
+                archive
+                    .append_data(&mut header, &place, io::empty())
+                    .map_err(ImageError::io("pack", &path))?;
             }
             append_folder(archive, &path, &real, base)?;
         } else if kind.is_symlink() {
@@ -219,14 +231,19 @@ fn append_folder(
         } else if kind.is_file() {
             append_file(archive, &path, &place)?;
         } else {
-            let what = if kind.is_socket() { "a socket in the folder" } else { "a device or FIFO in the folder" };
+            let what =
+                if kind.is_socket() { "a socket in the folder" } else { "a device or FIFO in the folder" };
             return Err(ImageError::Unsupported { what, found: path.display().to_string() });
         }
     }
     Ok(())
 }
 
-fn append_file(archive: &mut tar::Builder<&mut dyn Write>, path: &Path, place: &Path) -> Result<(), ImageError> {
+fn append_file(
+    archive: &mut tar::Builder<&mut dyn Write>,
+    path: &Path,
+    place: &Path,
+) -> Result<(), ImageError> {
     let failed = || ImageError::io("pack", path);
     let file = File::open(path).map_err(failed())?;
     let metadata = file.metadata().map_err(failed())?;
@@ -256,7 +273,10 @@ impl Read for Exactly {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = (&mut self.inner).take(self.left).read(buffer)?;
         if n == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file became shorter while it was read",
+            ));
         }
         self.left -= n as u64;
         Ok(n)

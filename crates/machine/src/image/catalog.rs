@@ -106,7 +106,9 @@ impl Catalog {
                     entry.image.names.extend(listed.name);
                     entries.push(entry);
                 }
-                Err(error) => tracing::warn!(image = %listed.digest, %error, "an image is damaged and has been dropped"),
+                Err(error) => {
+                    tracing::warn!(image = %listed.digest, %error, "an image is damaged and has been dropped")
+                }
             }
         }
         let layout = content.root.join("oci-layout");
@@ -126,7 +128,12 @@ impl Catalog {
     /// Adds an image whose parts are here, and gives it a name, which it takes away from another image.
     ///
     /// The parts are looked for under the same lock that `remove` holds while it deletes.
-    pub(super) fn add(&self, content: &Content, digest: &Digest, name: Option<&str>) -> Result<Image, ImageError> {
+    pub(super) fn add(
+        &self,
+        content: &Content,
+        digest: &Digest,
+        name: Option<&str>,
+    ) -> Result<Image, ImageError> {
         let name = name.map(full_name).transpose()?.flatten();
         let mut entries = lock(&self.entries);
         let mut changed = entries.clone();
@@ -161,7 +168,8 @@ impl Catalog {
         for digest in gone.blobs().filter(|digest| !blobs.contains(digest)) {
             move_away(&content.blob(&digest), &waste.0.join(format!("blob-{}", digest.hex())))?;
         }
-        let layers: HashSet<Digest> = entries.iter().flat_map(|entry| entry.config.diff_ids.clone()).collect();
+        let layers: HashSet<Digest> =
+            entries.iter().flat_map(|entry| entry.config.diff_ids.clone()).collect();
         for digest in gone.config.diff_ids.iter().filter(|digest| !layers.contains(digest)) {
             move_away(&content.layer(digest), &waste.0.join(format!("layer-{}", digest.hex())))?;
         }

@@ -40,7 +40,8 @@ impl Content {
         private_directory(&root)?;
         // A store that was given by a relative path must still be found by a process in another directory.
         let root = root.canonicalize().map_err(ImageError::io("find", &root))?;
-        let content = Content { root, incoming: Arc::default(), unpacking: Arc::default(), staged: AtomicU64::new(0) };
+        let content =
+            Content { root, incoming: Arc::default(), unpacking: Arc::default(), staged: AtomicU64::new(0) };
         let staging = content.staging();
         match fs::remove_dir_all(&staging) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -233,10 +234,7 @@ impl BlobWriter {
         if let Err(error) = self.file.write_all(bytes) {
             // What a failed write left is not known: cut it off, so that the part stays resumable.
             self.file.set_len(self.offset).map_err(ImageError::io("truncate", &self.partial))?;
-            return Err(match ImageError::io("write", &self.partial)(error) {
-                ImageError::Full { .. } => full(&self.partial, self.size - self.offset),
-                other => other,
-            });
+            return Err(ImageError::io("write", &self.partial)(error));
         }
         self.hasher.update(bytes);
         self.offset = found;
@@ -348,20 +346,20 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Refuses what does not fit on the disk of `path` beside the share that is kept free for the owner.
 pub(super) fn require_room(path: &Path, needed: u64) -> Result<(), ImageError> {
-    if needed <= usable(path)? { Ok(()) } else { Err(full(path, needed)) }
+    let free = usable(path)?;
+    if needed <= free { Ok(()) } else { Err(ImageError::Full { needed, free, path: path.to_path_buf() }) }
 }
 
-fn full(path: &Path, needed: u64) -> ImageError {
-    match usable(path) {
-        Ok(free) => ImageError::Full { needed, free, path: path.to_path_buf() },
-        Err(error) => error,
-    }
+/// For who was told by the system that nothing more fits.
+pub(super) fn disk_full(path: &Path) -> ImageError {
+    let free = usable(path).unwrap_or(0);
+    ImageError::Full { needed: free + 1, free, path: path.to_path_buf() }
 }
 
 /// Bytes that we may still write: what is free, less a twentieth of the disk or 1 GiB, whichever is less, because
 /// a computer whose disk is full to the last byte is of no use to its owner.
 fn usable(path: &Path) -> Result<u64, ImageError> {
-    let directory = path.parent().unwrap_or(path);
+    let directory = path.ancestors().find(|ancestor| ancestor.is_dir()).unwrap_or(path);
     let stat = rustix::fs::statvfs(directory)
         .map_err(|errno| ImageError::io("ask for the free space of", directory)(errno.into()))?;
     let reserve = (stat.f_blocks * stat.f_frsize / 20).min(1 << 30);
@@ -419,7 +417,8 @@ fn remove_older_than(directory: &Path, age: Duration) -> Result<(), ImageError> 
     let now = SystemTime::now();
     for entry in fs::read_dir(directory).map_err(ImageError::io("list", directory))? {
         let entry = entry.map_err(ImageError::io("list", directory))?;
-        let modified = entry.metadata().and_then(|m| m.modified()).map_err(ImageError::io("look at", directory))?;
+        let modified =
+            entry.metadata().and_then(|m| m.modified()).map_err(ImageError::io("look at", directory))?;
         if now.duration_since(modified).is_ok_and(|old| old > age) {
             fs::remove_file(entry.path()).map_err(ImageError::io("remove", &entry.path()))?;
         }

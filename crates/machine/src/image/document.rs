@@ -119,7 +119,10 @@ impl Manifest {
         }
         let config = part(document.config(), PartKind::Config)?;
         if config.size > MAX_DOCUMENT {
-            return Err(ImageError::TooLarge { what: "the image's configuration (bytes)", limit: MAX_DOCUMENT });
+            return Err(ImageError::TooLarge {
+                what: "the image's configuration (bytes)",
+                limit: MAX_DOCUMENT,
+            });
         }
         if document.layers().len() > MAX_LAYERS {
             return Err(ImageError::TooLarge { what: "the number of layers", limit: MAX_LAYERS as u64 });
@@ -240,9 +243,10 @@ pub(super) fn parse_index(bytes: &[u8]) -> Result<Vec<Candidate>, ImageError> {
                 architecture: platform.architecture().to_string(),
                 variant: platform.variant().clone(),
             }),
-            name: entry.annotations().as_ref().and_then(|notes| {
-                notes.get(CONTAINERD_NAME).or_else(|| notes.get(REF_NAME)).cloned()
-            }),
+            name: entry
+                .annotations()
+                .as_ref()
+                .and_then(|notes| notes.get(CONTAINERD_NAME).or_else(|| notes.get(REF_NAME)).cloned()),
             is_index,
         });
     }
@@ -313,12 +317,10 @@ pub(super) fn oci_layer_type(media: &MediaType) -> Result<MediaType, ImageError>
         "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
             Ok(MediaType::ImageLayer)
         }
-        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-            Ok(MediaType::ImageLayerGzip)
-        }
-        "application/vnd.oci.image.layer.v1.tar+zstd" | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-            Ok(MediaType::ImageLayerZstd)
-        }
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+        | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(MediaType::ImageLayerGzip),
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Ok(MediaType::ImageLayerZstd),
         other => Err(ImageError::Unsupported { what: "this kind of layer", found: other.to_owned() }),
     }
 }
@@ -386,7 +388,9 @@ mod tests {
             let layer = m["layers"][0].clone();
             m["layers"] = json!([layer, layer, layer]);
         })));
-        assert!(unsupported(manifest(|m| m["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json"))));
+        assert!(unsupported(manifest(
+            |m| m["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json")
+        )));
         assert!(unsupported(manifest(|m| {
             m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
         })));

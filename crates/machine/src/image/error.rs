@@ -3,13 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::content::disk_full;
 use super::{Digest, NotADigest, Platform};
 
 /// Why an image could not be fetched, imported, built, kept or prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// No image of this name, here or at its registry.
-    #[error("there is no image `{reference}`: check its name and tag, and whether the registry wants a login")]
+    #[error(
+        "there is no image `{reference}`: check its name and tag, and whether the registry wants a login"
+    )]
     UnknownImage {
         /// The name as asked for.
         reference: String,
@@ -209,7 +212,7 @@ impl ImageError {
         let path = path.to_path_buf();
         move |source| {
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                return ImageError::Full { needed: 1, free: 0, path };
+                return disk_full(&path);
             }
             ImageError::Io { doing, path, source }
         }

@@ -61,7 +61,8 @@ fn import_layout(
 ) -> Result<(Digest, Option<String>), ImageError> {
     let index = read_limited(index, MAX_DOCUMENT, "the layout's index (bytes)", &source.path)?;
     let candidates = document::parse_index(&index)?;
-    let names: Vec<Vec<String>> = candidates.iter().map(|candidate| candidate.name.iter().cloned().collect()).collect();
+    let names: Vec<Vec<String>> =
+        candidates.iter().map(|candidate| candidate.name.iter().cloned().collect()).collect();
     let chosen: Vec<Candidate> = choose(&names, name)?.into_iter().map(|at| candidates[at].clone()).collect();
     let called = chosen.first().and_then(|candidate| candidate.name.clone());
 
@@ -94,9 +95,10 @@ fn import_docker(
     name: Option<&str>,
 ) -> Result<(Digest, Option<String>), ImageError> {
     let manifest = read_limited(manifest, MAX_DOCUMENT, "the archive's manifest (bytes)", &source.path)?;
-    let saved: Vec<Saved> =
-        serde_json::from_slice(&manifest).map_err(|error| ImageError::malformed("the archive's manifest", error))?;
-    let names: Vec<Vec<String>> = saved.iter().map(|image| image.repo_tags.clone().unwrap_or_default()).collect();
+    let saved: Vec<Saved> = serde_json::from_slice(&manifest)
+        .map_err(|error| ImageError::malformed("the archive's manifest", error))?;
+    let names: Vec<Vec<String>> =
+        saved.iter().map(|image| image.repo_tags.clone().unwrap_or_default()).collect();
     let Some(image) = choose(&names, name)?.first().map(|at| &saved[*at]) else {
         return Err(ImageError::ChooseOne { names: Vec::new() });
     };
@@ -153,7 +155,8 @@ struct Source {
 impl Source {
     fn open(path: &Path) -> Result<Source, ImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = sys::open(path, flags, Mode::empty()).map_err(|e| ImageError::io("open", path)(e.into()))?;
+        let root =
+            sys::open(path, flags, Mode::empty()).map_err(|e| ImageError::io("open", path)(e.into()))?;
         Ok(Source { root, path: path.to_path_buf() })
     }
 
@@ -174,7 +177,10 @@ impl Source {
         let file = file.map_err(|errno| ImageError::io("open", &at)(errno.into()))?;
         let stat = sys::fstat(&file).map_err(|errno| ImageError::io("look at", &at)(errno.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(ImageError::Unsupported { what: "something else than a file", found: at.display().to_string() });
+            return Err(ImageError::Unsupported {
+                what: "something else than a file",
+                found: at.display().to_string(),
+            });
         }
         Ok((File::from(file), stat.st_size.cast_unsigned()))
     }

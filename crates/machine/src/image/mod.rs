@@ -195,7 +195,9 @@ impl Images {
     /// `Incomplete` when the base is not here, `Unsupported` for sockets or devices in the folder, `Full`, `Io`.
     pub async fn build(&self, spec: BuildSpec) -> Result<Image, ImageError> {
         let base = match &spec.base {
-            Some(digest) => Some((self.entry(digest)?, self.prepare(digest, &|_| {}, &CancellationToken::new()).await?)),
+            Some(digest) => {
+                Some((self.entry(digest)?, self.prepare(digest, &|_| {}, &CancellationToken::new()).await?))
+            }
             None => None,
         };
         let images = self.clone();
@@ -317,7 +319,8 @@ impl Images {
             .collect();
         let total = missing.iter().map(|(layer, _)| layer.size).sum();
         let read = Arc::new(AtomicU64::new(0));
-        let report = || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed), total });
+        let report =
+            || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed), total });
         let unpacking = futures::stream::iter(missing)
             .map(|(layer, diff_id)| {
                 layers::provide(self.content.clone(), layer.digest, diff_id, read.clone(), cancel.clone())

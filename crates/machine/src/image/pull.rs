@@ -36,10 +36,10 @@ pub(super) async fn fetch(
     // The configuration first: it may say that the image is not for this machine.
     fetch_blob(content, &registry, &manifest.config, &done).await?;
     Config::parse(&content.read(&manifest.config.digest, "the image's configuration")?, &manifest)?;
-    let layers = futures::stream::iter(&manifest.layers)
-        .map(|layer| fetch_blob(content, &registry, layer, &done))
-        .buffer_unordered(FETCHED_AT_ONCE)
-        .try_collect::<()>();
+    // Made beforehand: a stream that makes them as it goes is not `Send` (rust-lang/rust#102211).
+    let transfers: Vec<_> =
+        manifest.layers.iter().map(|layer| fetch_blob(content, &registry, layer, &done)).collect();
+    let layers = futures::stream::iter(transfers).buffer_unordered(FETCHED_AT_ONCE).try_collect::<()>();
     watched(layers, report).await?;
     report();
 
@@ -48,7 +48,10 @@ pub(super) async fn fetch(
 }
 
 /// The manifest for this machine, through an index where there is one.
-async fn choose_manifest(registry: &Registry, reference: &Reference) -> Result<(Vec<u8>, Manifest), ImageError> {
+async fn choose_manifest(
+    registry: &Registry,
+    reference: &Reference,
+) -> Result<(Vec<u8>, Manifest), ImageError> {
     let mut bytes = match reference.digest() {
         Some(digest) => verified(registry, &digest.parse()?).await?,
         None => registry.manifest(reference.tag().unwrap_or("latest")).await?,
@@ -97,7 +100,9 @@ async fn fetch_blob(
         match result {
             Ok(()) if is_over => break, // `finish` says how much is missing
             Err(error) if is_over || !is_passing(&error) => return Err(error),
-            Ok(()) | Err(_) => tracing::info!(blob = %part.digest, offset = writer.offset(), "the transfer is resumed"),
+            Ok(()) | Err(_) => {
+                tracing::info!(blob = %part.digest, offset = writer.offset(), "the transfer is resumed")
+            }
         }
     }
     super::blocking(move || writer.finish()).await

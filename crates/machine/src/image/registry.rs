@@ -153,7 +153,9 @@ impl Registry {
             token: Option<String>,
             access_token: Option<String>,
         }
-        let mut url = parameter(parameters, "realm").and_then(|realm| Url::parse(&realm).ok()).ok_or_else(|| self.denied())?;
+        let mut url = parameter(parameters, "realm")
+            .and_then(|realm| Url::parse(&realm).ok())
+            .ok_or_else(|| self.denied())?;
         let safe = url.scheme() == "https" || is_loopback(self.reference.resolve_registry());
         if !safe {
             return Err(self.denied());
@@ -172,9 +174,10 @@ impl Registry {
             }
             self.read(response, MAX_TOKEN, "the registry's token (bytes)").await
         };
-        let answer = tokio::time::timeout(DOCUMENT, fetch).await.unwrap_or_else(|_| Err(self.silent(DOCUMENT)))?;
-        let token: Token =
-            serde_json::from_slice(&answer).map_err(|error| ImageError::malformed("the registry's token", error))?;
+        let answer =
+            tokio::time::timeout(DOCUMENT, fetch).await.unwrap_or_else(|_| Err(self.silent(DOCUMENT)))?;
+        let token: Token = serde_json::from_slice(&answer)
+            .map_err(|error| ImageError::malformed("the registry's token", error))?;
         let token = token.token.or(token.access_token).ok_or_else(|| self.denied())?;
         Ok(format!("Bearer {token}"))
     }
@@ -182,7 +185,9 @@ impl Registry {
     fn basic(&self) -> Option<String> {
         match &self.auth {
             Auth::Anonymous => None,
-            Auth::Basic { user, password } => Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))),
+            Auth::Basic { user, password } => {
+                Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
+            }
         }
     }
 
@@ -271,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_challenge_is_understood() {
-        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b,c:pull""#;
+        let hub =
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="a:b,c:pull""#;
         let parameters = scheme(hub, "bearer").expect("it is one");
         assert_eq!(parameter(parameters, "realm").as_deref(), Some("https://auth.docker.io/token"));
         assert_eq!(parameter(parameters, "service").as_deref(), Some("registry.docker.io"));
@@ -295,7 +301,9 @@ mod tests {
 
     #[test]
     fn base64_is_as_the_standard_says() {
-        for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, encoded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }
     }

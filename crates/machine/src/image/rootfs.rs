@@ -32,7 +32,8 @@ impl Rootfs {
     pub(super) fn open(layers: &[PathBuf]) -> Result<Rootfs, ImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |path: &PathBuf| {
-            sys::open(path, flags, Mode::empty()).map_err(|errno| ImageError::io("open the layer", path)(errno.into()))
+            sys::open(path, flags, Mode::empty())
+                .map_err(|errno| ImageError::io("open the layer", path)(errno.into()))
         };
         Ok(Rootfs { layers: layers.iter().rev().map(open).collect::<Result<_, _>>()? })
     }

@@ -7,8 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
+use oci_client::manifest::{
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE, IMAGE_LAYER_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
 use oci_client::manifest::{OciDescriptor, OciImageManifest, OciManifest};
-use oci_client::manifest::{IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE, IMAGE_LAYER_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use sublet_machine::image::{Digest, Platform};
@@ -106,10 +108,16 @@ impl Registry {
     pub async fn push_plain(&self, name: &str, files: Files<'_>) -> Pushed {
         let plain = super::archive(files);
         let digest = Digest::of(&plain);
-        self.push_layers(&Platform::here().architecture, name, vec![(plain, digest, IMAGE_LAYER_MEDIA_TYPE)]).await
+        self.push_layers(&Platform::here().architecture, name, vec![(plain, digest, IMAGE_LAYER_MEDIA_TYPE)])
+            .await
     }
 
-    async fn push_layers(&self, architecture: &str, name: &str, layers: Vec<(Vec<u8>, Digest, &str)>) -> Pushed {
+    async fn push_layers(
+        &self,
+        architecture: &str,
+        name: &str,
+        layers: Vec<(Vec<u8>, Digest, &str)>,
+    ) -> Pushed {
         let diff_ids: Vec<Digest> = layers.iter().map(|(_, diff_id, _)| *diff_id).collect();
         let config = serde_json::json!({
             "architecture": architecture,
@@ -138,7 +146,8 @@ impl Registry {
         let client = self.client();
         client.push(&reference, &layers, config, &self.auth, Some(manifest)).await.expect("pushed");
         let types = [OCI_IMAGE_MEDIA_TYPE];
-        let (bytes, digest) = client.pull_manifest_raw(&reference, &self.auth, &types).await.expect("read back");
+        let (bytes, digest) =
+            client.pull_manifest_raw(&reference, &self.auth, &types).await.expect("read back");
         Pushed { digest, size: bytes.len(), layers: names, layer_sizes: sizes }
     }
 

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
 
 use proptest::prelude::*;
+use rustix::fs as sys;
 use tar::{Builder, EntryType, Header};
 
+use super::tree::{MAX_DEPTH, MAX_PATH};
 use super::*;
+use crate::image::Trick;
 
 /// A layer that is written entry by entry, with names that no honest tool would write.
 struct Layer(Builder<Vec<u8>>);
@@ -104,7 +108,10 @@ impl House {
         let limits = Limits { bytes: 1 << 20, entries: 1_000 };
         let result = unpack(archive, &self.root(), limits, &|| false);
         assert_eq!(snapshot(Path::new(&self.outside())), self.before, "the layer reached outside");
-        let names: Vec<_> = fs::read_dir(self.directory.path()).expect("listed").map(|e| e.expect("listed").file_name()).collect();
+        let names: Vec<_> = fs::read_dir(self.directory.path())
+            .expect("listed")
+            .map(|e| e.expect("listed").file_name())
+            .collect();
         assert_eq!(names.len(), 2, "the layer left something beside its root: {names:?}");
         result
     }
@@ -150,7 +157,8 @@ fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
     while let Some(path) = ahead.pop() {
         let stat = fs::symlink_metadata(&path).expect("it is there");
         let content = if stat.is_file() { fs::read_to_string(&path).expect("read") } else { String::new() };
-        let line = format!("{:o} {} {} {} {content}", stat.mode(), stat.size(), stat.nlink(), stat.ctime_nsec());
+        let line =
+            format!("{:o} {} {} {} {content}", stat.mode(), stat.size(), stat.nlink(), stat.ctime_nsec());
         if stat.is_dir() {
             ahead.extend(fs::read_dir(&path).expect("listed").map(|entry| entry.expect("listed").path()));
         }
@@ -282,7 +290,13 @@ fn an_absolute_path_starts_at_the_images_root() {
 
 #[test]
 fn no_link_leads_out() {
-    for target in ["{outside}", "../outside", "../../../../../../../../{outside}", "/proc/self/root/{outside}", "/proc/self/cwd"] {
+    for target in [
+        "{outside}",
+        "../outside",
+        "../../../../../../../../{outside}",
+        "/proc/self/root/{outside}",
+        "/proc/self/cwd",
+    ] {
         let house = House::new();
         let target = target.replace("{outside}", &house.outside());
         let through = |name: &str| Layer::new().link("s", &target).file(&format!("s/{name}"), "evil");
