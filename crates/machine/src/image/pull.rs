@@ -93,17 +93,19 @@ async fn fetch_blob(
     for attempt in 1.. {
         let before = writer.offset();
         let result = fetch_rest(registry, part, &mut writer, done).await;
+        if let Err(error) = &result
+            && !is_passing(error)
+        {
+            return result;
+        }
         if writer.offset() == part.size {
             break;
         }
-        let is_over = attempt == RESUMED || writer.offset() <= before;
-        match result {
-            Ok(()) if is_over => break, // `finish` says how much is missing
-            Err(error) if is_over || !is_passing(&error) => return Err(error),
-            Ok(()) | Err(_) => {
-                tracing::info!(blob = %part.digest, offset = writer.offset(), "the transfer is resumed")
-            }
+        if attempt == RESUMED || writer.offset() <= before {
+            result?;
+            break; // `finish` says how much is missing
         }
+        tracing::info!(blob = %part.digest, offset = writer.offset(), "the transfer is resumed");
     }
     super::blocking(move || writer.finish()).await
 }

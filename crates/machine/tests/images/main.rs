@@ -2,6 +2,7 @@
 
 mod disks;
 mod folders;
+mod impostors;
 mod registries;
 mod registry;
 mod strangers;
