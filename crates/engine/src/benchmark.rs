@@ -8,10 +8,10 @@ use model::Speed;
 /// What a benchmark measures, in plain units per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
-    /// Rounds of the CPU kernel, one thread.
-    pub core_rounds: u64,
-    /// Rounds of the CPU kernel, a thread on each logical core.
-    pub cores_rounds: u64,
+    /// Thousandths of an event of the CPU kernel a second, one thread.
+    pub core_events: u64,
+    /// The same, a thread on each logical core.
+    pub cores_events: u64,
     /// Bytes moved by the triad kernel of STREAM, as STREAM counts them.
     pub memory_bytes: u64,
     /// Bytes read in sequence.
@@ -26,8 +26,8 @@ pub struct Figures {
 
 /// The reference machine's figures.
 pub const REFERENCE: Figures = Figures {
-    core_rounds: 1_000,
-    cores_rounds: 4_000,
+    core_events: 400_000,
+    cores_events: 1_600_000,
     memory_bytes: 25_000_000_000,
     disk_read_bytes: 500_000_000,
     disk_write_bytes: 400_000_000,
@@ -44,8 +44,8 @@ pub fn speed(figures: &Figures) -> Speed {
         units(figures.disk_write_ops, REFERENCE.disk_write_ops),
     ];
     Speed {
-        core: units(figures.core_rounds, REFERENCE.core_rounds),
-        cores: units(figures.cores_rounds, REFERENCE.cores_rounds),
+        core: units(figures.core_events, REFERENCE.core_events),
+        cores: units(figures.cores_events, REFERENCE.cores_events),
         memory: units(figures.memory_bytes, REFERENCE.memory_bytes),
         disk: geometric_mean(disk),
     }
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn no_figure_is_too_large() {
-        let figures = Figures { core_rounds: u64::MAX, disk_read_bytes: u64::MAX, ..REFERENCE };
+        let figures = Figures { core_events: u64::MAX, disk_read_bytes: u64::MAX, ..REFERENCE };
         assert_eq!(speed(&figures).core, u32::MAX);
     }
 }
