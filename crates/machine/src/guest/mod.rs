@@ -36,7 +36,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -162,7 +162,7 @@ impl Guests {
     /// If the program did not begin; then nothing is left of the guest, and the same id can be tried again.
     pub async fn start(&self, spec: &GuestSpec) -> Result<(), GuestError> {
         spec.check()?;
-        let Some(starting) = Starting::begin(&self.shared, spec.id) else { return Ok(()) };
+        let starting = Starting::begin(&self.shared, spec.id).await;
         let dir = self.shared.dir(&spec.id);
         if dir.exists() {
             return match self.shared.find(&spec.id).await?.state {
@@ -333,7 +333,12 @@ impl Guests {
             }
         }
         if said == supervisor::RUNNING {
-            self.shared.watch(id, Some(child));
+            // A short guest may be gone already; then its supervisor's end says so.
+            let line = match self.shared.call(&id)? {
+                Some(line) => ask(id, &line, Request::Watch, "accept us").await?.map(|_| line),
+                None => None,
+            };
+            self.shared.watch(id, line, Some(child));
             return Ok(());
         }
         child.wait().await.doing("wait for the guest's supervisor")?;
@@ -360,24 +365,30 @@ struct Shared {
     root: PathBuf,
     events: mpsc::Sender<GuestEvent>,
     watches: Mutex<HashMap<GuestId, AbortHandle>>,
-    starting: Mutex<HashSet<GuestId>>,
+    starting: Mutex<HashMap<GuestId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A guest that is being started: nobody else may start it, or call it lost.
+/// A guest that is being started: others who would start it wait, and nobody calls it lost.
 struct Starting<'a> {
     shared: &'a Shared,
     id: GuestId,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Starting<'_> {
-    fn begin(shared: &Shared, id: GuestId) -> Option<Starting<'_>> {
-        locked(&shared.starting).insert(id).then_some(Starting { shared, id })
+    async fn begin(shared: &Shared, id: GuestId) -> Starting<'_> {
+        let queue = locked(&shared.starting).entry(id).or_default().clone();
+        Starting { shared, id, _turn: queue.lock_owned().await }
     }
 }
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
-        locked(&self.shared.starting).remove(&self.id);
+        let mut starting = locked(&self.shared.starting);
+        // The map's own, and this one: nobody waits.
+        if starting.get(&self.id).is_some_and(|queue| Arc::strong_count(queue) <= 2) {
+            starting.remove(&self.id);
+        }
     }
 }
 
@@ -399,23 +410,36 @@ impl Shared {
         if let Some(end) = dir.end().doing("read how the guest ended")? {
             return seen(end.how.into_state(end.at), end.usage);
         }
-        match self.ask(id, Request::Status, "say how it is").await {
-            Ok((Reply::Status { state, usage }, _)) => {
-                self.watch(*id, None);
-                return seen(state.into(), usage);
-            }
-            Ok((Reply::Done | Reply::Failed(_), _)) | Err(GuestError::NotRunning(_)) => {}
-            Err(error) => return Err(error),
+        if let Some((state, usage)) = self.status(id).await? {
+            return seen(state.into(), usage);
         }
         // It may have ended, or be about to have a supervisor.
         if let Some(end) = dir.end().doing("read how the guest ended")? {
             return seen(end.how.into_state(end.at), end.usage);
         }
-        if locked(&self.starting).contains(id) || dir.is_attended().doing("look after the guest")? {
+        if locked(&self.starting).contains_key(id) || dir.is_attended().doing("look after the guest")? {
             return seen(GuestState::Starting, Usage::default());
         }
         let end = self.write_off(&dir)?;
         seen(end.how.into_state(end.at), end.usage)
+    }
+
+    /// How a living guest is. From then on it has us to look after it, if it had nobody.
+    async fn status(self: &Arc<Shared>, id: &GuestId) -> Result<Option<(LiveState, Usage)>, GuestError> {
+        let Some(line) = self.call(id)? else { return Ok(None) };
+        let is_watched = locked(&self.watches).contains_key(id);
+        if !is_watched && ask(*id, &line, Request::Watch, "accept us").await?.is_none() {
+            return Ok(None);
+        }
+        let Some((Reply::Status { state, usage }, _)) =
+            ask(*id, &line, Request::Status, "say how it is").await?
+        else {
+            return Ok(None);
+        };
+        if !is_watched {
+            self.watch(*id, Some(line), None);
+        }
+        Ok(Some((state, usage)))
     }
 
     /// Records that a guest is lost, and ends what is left of it.
@@ -463,46 +487,34 @@ impl Shared {
         request: Request,
         doing: &'static str,
     ) -> Result<(Reply, Option<OwnedFd>), GuestError> {
-        let id = *id;
-        let line = self.call(&id)?.ok_or(GuestError::NotRunning(id))?;
-        let answer = timeout(ANSWER_WITHIN, line.ask(request)).await;
-        match answer.map_err(|_| GuestError::Unresponsive { id, doing, within: ANSWER_WITHIN })? {
-            Ok((Reply::Failed(os), _)) => {
-                Err(GuestError::Io { doing, source: io::Error::from_raw_os_error(os) })
-            }
-            Ok(answer) => Ok(answer),
-            // It ended while we spoke.
-            Err(_) => Err(GuestError::NotRunning(id)),
-        }
+        let line = self.call(id)?.ok_or(GuestError::NotRunning(*id))?;
+        ask(*id, &line, request, doing).await?.ok_or(GuestError::NotRunning(*id))
     }
 
-    /// Takes charge of a guest, unless we have already.
-    fn watch(self: &Arc<Shared>, id: GuestId, child: Option<Child>) {
+    /// Stays with a guest until it ends, unless somebody of ours does so already.
+    fn watch(self: &Arc<Shared>, id: GuestId, line: Option<Connection>, child: Option<Child>) {
         let mut watches = locked(&self.watches);
         if watches.contains_key(&id) {
             return;
         }
         let shared = self.clone();
         let task = tokio::spawn(async move {
-            shared.attend(id, child).await;
+            if let Some(line) = line {
+                line.closed().await;
+            }
+            if let Some(mut child) = child {
+                let _ = child.wait().await;
+            }
             locked(&shared.watches).remove(&id);
+            shared.tell_end(id).await;
         });
         watches.insert(id, task.abort_handle());
     }
 
-    /// Stays with a guest until it ends, and says how.
-    async fn attend(&self, id: GuestId, child: Option<Child>) {
-        if let Ok(Some(line)) = self.call(&id) {
-            let _ = line.ask(Request::Watch).await;
-            line.closed().await;
-        }
-        if let Some(mut child) = child {
-            let _ = child.wait().await;
-        }
+    async fn tell_end(&self, id: GuestId) {
         let dir = self.dir(&id);
         let end = match dir.end() {
             Ok(Some(end)) => Ok(end),
-            Ok(None) if !dir.exists() => return,
             Ok(None) | Err(_) => self.write_off(&dir),
         };
         let event = match end.map(|end| end.how) {
@@ -516,6 +528,21 @@ impl Shared {
             }
         };
         let _ = self.events.send(event).await;
+    }
+}
+
+/// Asks a supervisor; `None` if it ended while we spoke.
+async fn ask(
+    id: GuestId,
+    line: &Connection,
+    request: Request,
+    doing: &'static str,
+) -> Result<Option<(Reply, Option<OwnedFd>)>, GuestError> {
+    let answer = timeout(ANSWER_WITHIN, line.ask(request)).await;
+    match answer.map_err(|_| GuestError::Unresponsive { id, doing, within: ANSWER_WITHIN })? {
+        Ok((Reply::Failed(os), _)) => Err(GuestError::Io { doing, source: io::Error::from_raw_os_error(os) }),
+        Ok(answer) => Ok(Some(answer)),
+        Err(_) => Ok(None),
     }
 }
 

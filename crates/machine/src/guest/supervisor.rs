@@ -17,7 +17,7 @@ use std::process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, inotify, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, fcntl_setfl, flock, inotify, openat};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
     socketpair, sockopt,
@@ -81,16 +81,17 @@ pub fn supervise() -> ! {
 
 fn oversee(dir: &GuestDir, orders: &Orders) -> io::Result<()> {
     let group = orders.hierarchy.group(&orders.spec.id);
-    let (how, usage) = match Supervisor::launch(dir, orders, &group) {
-        Ok(mut supervisor) => {
-            let how = supervisor.attend()?;
-            (how, supervisor.usage())
-        }
-        Err(error) => (Ending::NotStarted(error), Usage::default()),
+    let mut supervisor = Supervisor::launch(dir, orders, &group);
+    let (how, usage) = match &mut supervisor {
+        Ok(supervisor) => (supervisor.attend()?, supervisor.usage()),
+        Err(error) => (Ending::NotStarted(error.clone()), Usage::default()),
     };
-    dir.set_end(&End { how, at: now(), usage })?;
     // What cannot be removed now, the node removes with the guest.
     let _ = group.remove();
+    dir.set_end(&End { how, at: now(), usage })?;
+    flock(rustix::stdio::stdin(), FlockOperation::Unlock)?;
+    // Only now: closed connections are how a node learns that the guest has ended.
+    drop(supervisor);
     Ok(())
 }
 

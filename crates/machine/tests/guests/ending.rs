@@ -44,7 +44,9 @@ async fn a_program_that_is_missing_is_named(house: House) {
         let mut spec = house.spec("");
         spec.args = vec![program.into()];
         let refusal = house.guests.start(&spec).await.expect_err("a refusal");
-        let GuestError::Start(StartError::NoProgram { program: named, .. }) = refusal else { panic!("{refusal}") };
+        let GuestError::Start(StartError::NoProgram { program: named, .. }) = refusal else {
+            panic!("{refusal}")
+        };
         assert_eq!(named, program);
     }
 }
@@ -65,7 +67,10 @@ async fn a_layer_that_is_missing_is_named(house: House) {
     let missing = PathBuf::from("/no/such/layer");
     spec.layers.push(missing.clone());
     let refusal = house.guests.start(&spec).await.expect_err("a refusal");
-    assert!(matches!(&refusal, GuestError::Start(StartError::Layer { path, .. }) if *path == missing), "{refusal}");
+    assert!(
+        matches!(&refusal, GuestError::Start(StartError::Layer { path, .. }) if *path == missing),
+        "{refusal}"
+    );
 }
 
 async fn a_start_that_failed_leaves_nothing_and_can_be_repeated(mut house: House) {
@@ -107,7 +112,7 @@ async fn who_ignores_the_request_is_killed_at_the_deadline(mut house: House) {
     house.guests.stop(id, Duration::from_millis(300)).await.expect("it stops");
     assert!(asked.elapsed() >= Duration::from_millis(300));
     assert_eq!(house.exit_code(id).await, 137);
-    assert_eq!(house.processes(id), []);
+    assert!(house.processes(id).is_empty());
 }
 
 async fn stopping_what_does_not_run_is_no_error(mut house: House) {
@@ -174,7 +179,9 @@ async fn lose(mut house: House, frozen: bool) {
     assert!(matches!(refused, Err(GuestError::Lost { .. })), "{refused:?}");
     house.guests.remove(id).await.expect("removed");
     for pid in processes {
-        assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "process {pid} is left");
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The dead, whom this machine's first process has yet to bury, do not count.
+        assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "left: {state}");
     }
     assert_eq!(house.groups(id), Vec::<PathBuf>::new());
     assert!(!house.guest_dir(id).exists());
@@ -203,7 +210,10 @@ async fn an_end_that_nobody_saw_is_told_later(mut house: House) {
         })
         .await;
     let seen = house.see(id).await;
-    assert!(matches!(seen.state, GuestState::Exited { code: 9, at } if at > seen.usage.started_at), "{seen:?}");
+    assert!(
+        matches!(seen.state, GuestState::Exited { code: 9, at } if at > seen.usage.started_at),
+        "{seen:?}"
+    );
     assert_eq!(house.printed(id).await, "last words\n");
 }
 

@@ -128,13 +128,15 @@ impl House {
     /// All processes that are under the guest's limits, the runtime's among them.
     pub fn processes(&self, id: GuestId) -> Vec<u32> {
         let groups = self.groups(id);
-        let procs = groups.first().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+        let procs =
+            groups.first().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
         procs.unwrap_or_default().lines().map(|pid| pid.parse().expect("a number")).collect()
     }
 
     /// The guest's control groups that exist.
     pub fn groups(&self, id: GuestId) -> Vec<PathBuf> {
-        let parents = fs::read_dir("/sys/fs/cgroup").expect("control groups").map(|entry| entry.expect("one").path());
+        let parents =
+            fs::read_dir("/sys/fs/cgroup").expect("control groups").map(|entry| entry.expect("one").path());
         let own = parents.map(|parent| parent.join("sublet")).chain(["/sys/fs/cgroup/sublet".into()]);
         own.map(|parent| parent.join(id.to_string())).filter(|group| group.exists()).collect()
     }

@@ -24,7 +24,10 @@ async fn a_guest_sees_only_the_files_of_its_image(mut house: House) {
     assert!(!printed.contains("of the owner"), "{printed}");
     let root: Vec<&str> = printed.lines().filter(|line| !line.contains(' ')).collect();
     for name in root {
-        assert!(["bin", "dev", "etc", "proc", "root", "tmp"].contains(&name) || name.parse::<u32>().is_ok(), "{name}");
+        assert!(
+            ["bin", "dev", "etc", "proc", "root", "tmp"].contains(&name) || name.parse::<u32>().is_ok(),
+            "{name}"
+        );
     }
     // Where the host keeps its guests is not the guest's business.
     let place = house.image().display().to_string();
@@ -33,18 +36,17 @@ async fn a_guest_sees_only_the_files_of_its_image(mut house: House) {
 }
 
 async fn a_guest_sees_only_its_own_processes(mut house: House) {
-    let (printed, _) = house.output("ls -d /proc/[0-9]*; cat /proc/1/comm").await;
-    let processes = printed.lines().filter(|line| line.starts_with("/proc/")).count();
-    assert!((1..=3).contains(&processes), "{printed}");
-    assert!(printed.contains("sh\n"), "{printed}");
+    let (printed, _) = house.output("ls -d /proc/[0-9]*").await;
+    assert!((1..=2).contains(&printed.lines().count()), "{printed}");
 }
 
 async fn a_guest_has_nothing_but_the_loopback_device(mut house: House) {
     let (printed, _) = house
         .output("cat /proc/net/dev; cat /proc/net/route; ip addr; nc -w 1 192.0.2.1 80 </dev/null; echo nc says $?")
         .await;
-    let devices: Vec<&str> = printed.lines().filter_map(|line| line.trim().strip_suffix(|_| true)?.split_once(": ")).map(|(name, _)| name).filter(|name| !name.contains(' ')).collect();
-    assert!(devices.iter().all(|name| name.trim() == "lo" || name.parse::<u32>().is_ok()), "{printed}");
+    let devices = printed.lines().take_while(|line| !line.starts_with("Iface")).skip(2);
+    let names: Vec<&str> = devices.filter_map(|line| Some(line.trim().split_once(':')?.0)).collect();
+    assert_eq!(names, ["lo"], "{printed}");
     assert!(printed.contains("127.0.0.1/8"), "loopback is up: {printed}");
     assert!(printed.contains("nc says 1"), "{printed}");
 }
@@ -59,7 +61,8 @@ async fn a_guest_has_no_power_even_as_root(mut house: House) {
     }
     assert!(printed.contains("NoNewPrivs:\t1"), "{printed}");
     assert!(printed.contains("Seccomp:\t2"), "{printed}");
-    assert_eq!(printed.matches("permitted").count(), 2, "mount and mknod: {printed}");
+    assert!(printed.contains("mount: permission denied"), "{printed}");
+    assert!(printed.contains("mknod: /tmp/d: Operation not permitted"), "{printed}");
     assert!(printed.contains("Read-only file system"), "sysctl: {printed}");
 }
 
@@ -74,7 +77,10 @@ async fn a_guest_is_nobody_on_this_machine(mut house: House) {
     let id = house.start("sleep 60").await;
     for pid in house.processes(id) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
-        let uid: u32 = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok()).expect("a user");
+        let uid: u32 = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+            .expect("a user");
         assert!(uid >= 0x6000_0000, "process {pid} of the guest is user {uid}");
     }
     house.guests.stop(id, std::time::Duration::ZERO).await.expect("it stops");

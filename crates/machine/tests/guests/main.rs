@@ -10,9 +10,11 @@ mod limits;
 mod talking;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sublet_machine::guest;
+use tokio::time::timeout;
 
 use house::House;
 
@@ -49,14 +51,15 @@ impl Truth {
 /// Version 1 control groups can be divided by root alone, so that nobody else can have guests there at all.
 fn why_not_here() -> Option<&'static str> {
     let version_1 = std::path::Path::new("/sys/fs/cgroup/memory").exists();
-    (version_1 && !rustix::process::geteuid().is_root()).then_some("needs root, since control groups are of version 1")
+    (version_1 && !rustix::process::geteuid().is_root())
+        .then_some("needs root, since control groups are of version 1")
 }
 
 /// Runs a test in a house of its own.
 fn run<F: Future<Output = ()>>(test: fn(House) -> F) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(test(House::new()));
-    Ok(())
+    let done = runtime.block_on(async { timeout(Duration::from_secs(120), test(House::new())).await });
+    done.map_err(|_| Failed::from("it hangs"))
 }
 
 /// The truths of a module, by the names of their functions.

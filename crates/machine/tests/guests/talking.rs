@@ -23,7 +23,11 @@ async fn output_arrives_with_its_stream_and_time(house: House) {
     house.printed(id).await;
     let pieces = house.guests.logs(id, 0, PATIENCE).await.expect("a log").pieces;
     let of = |wanted| {
-        pieces.iter().filter(move |piece| piece.stream == wanted).flat_map(|piece| piece.bytes.clone()).collect::<Vec<_>>()
+        pieces
+            .iter()
+            .filter(move |piece| piece.stream == wanted)
+            .flat_map(|piece| piece.bytes.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(of(Stream::Out), b"to out\n\xFF");
     assert_eq!(of(Stream::Err), b"to err\n");
