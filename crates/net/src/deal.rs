@@ -1,4 +1,5 @@
-//! Requests: one stream each. The asker writes its request and ends its direction; the other end answers and ends its own.
+//! Requests: one stream each. The asker writes its request and ends its direction; the other end answers and ends
+//! its own.
 
 use crate::common::Common;
 use crate::error::NetError;

@@ -1,7 +1,8 @@
 //! Streams that peers open: served within their allowance, turned away beyond it, and who goes too far is sent off.
 
 use super::conduct::{Admission, Slot};
-use super::{BAN, Driver, MAX_BANS, Report};
+use super::gate::BAN;
+use super::{Driver, Report};
 use crate::common::Common;
 use crate::event::NetEvent;
 use crate::stream::{IncomingStream, Stream};
@@ -19,8 +20,8 @@ impl Driver {
     pub(super) fn admit(&mut self, Arrived { peer, protocol, stream }: Arrived) {
         let Some(from) = identity::key_of(&peer) else { return };
         let common = self.common.clone();
-        let room = self.room.clone();
-        match self.conduct(peer).admit(protocol, &room, Instant::now()) {
+        let (room, now) = (self.gate.room.clone(), Instant::now());
+        match self.gate.conduct(peer, now).admit(protocol, &room, now) {
             Admission::Served(slot) => {
                 self.report_on(peer, protocol, serve(common, from, protocol, stream, slot))
             }
@@ -58,7 +59,8 @@ impl Driver {
 
     /// The peer sent what no honest one sends.
     pub(super) fn on_mistake(&mut self, peer: PeerId) {
-        if !self.conduct(peer).forgive(Instant::now()) {
+        let now = Instant::now();
+        if !self.gate.conduct(peer, now).forgive(now) {
             self.send_off(peer);
         }
     }
@@ -68,13 +70,7 @@ impl Driver {
             return;
         }
         tracing::warn!(%peer, seconds = BAN.as_secs(), "peer sent off: it floods us, or talks garbage");
-        if self.bans.len() >= MAX_BANS
-            && let Some((_, first)) = self.bans.pop_front()
-        {
-            self.pardon(first);
-        }
-        self.bans.push_back((Instant::now() + BAN, peer));
-        self.swarm.behaviour_mut().block(peer);
+        self.gate.ban(peer, Instant::now(), self.swarm.behaviour_mut());
     }
 }
 

@@ -1,9 +1,8 @@
 //! What happens on the swarm, and what follows from it.
 
 use super::{Driver, relays};
-use crate::address::{self, Reach};
+use crate::address;
 use crate::error::NetError;
-use crate::event::NetEvent;
 use crate::identity;
 use crate::swarm::{BehaviourEvent, FAMILY};
 use libp2p::core::transport::ListenerId;
@@ -20,8 +19,8 @@ impl Driver {
                 self.peers.connected(peer_id, connection_id, &endpoint, Instant::now());
                 self.kept.reset(&peer_id, Instant::now());
                 self.tend(peer_id);
-                if let Some(dial) = self.dials.remove(&connection_id) {
-                    self.meet(peer_id, dial.reply);
+                if let Some(reply) = self.dialling.connected(connection_id) {
+                    self.meet(peer_id, reply);
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
@@ -29,11 +28,7 @@ impl Driver {
                 self.on_closed(peer_id, connection_id);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                if let Some(dial) = self.dials.remove(&connection_id) {
-                    let error =
-                        NetError::NotThere { address: dial.address.to_string(), why: error.to_string() };
-                    let _ = dial.reply.send(Err(error));
-                }
+                self.dialling.failed(connection_id, &error)
             }
             SwarmEvent::NewListenAddr { listener_id, address } => self.on_listening(listener_id, address),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -41,14 +36,10 @@ impl Driver {
                 self.on_own_addresses();
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                for address in addresses {
-                    self.listening.remove(&address);
-                }
+                self.listening.ended(listener_id, &addresses);
                 if let Some(relay) = self.relays.lost(listener_id) {
                     tracing::debug!(%relay, ?reason, "lost the place at a relay");
                 }
-                self.starting.remove(&listener_id);
-                self.announce_start();
                 self.on_own_addresses();
             }
             SwarmEvent::ExternalAddrConfirmed { address } => {
@@ -106,11 +97,9 @@ impl Driver {
             return self.tend(peer);
         }
         if let Some(key) = identity::key_of(&peer) {
-            for reply in self.meetings.remove(&peer).unwrap_or_default() {
-                let _ = reply.send(Err(NetError::Gone { peer: key }));
-            }
+            self.dialling.settled(&peer, || Err(NetError::Gone { peer: key }));
             if lost {
-                self.tell(NetEvent::PeerDown { peer: key });
+                self.outbox.peer_down(key);
             }
         }
         self.syncing.forget(&peer);
@@ -142,10 +131,8 @@ impl Driver {
         if !self.peers.met(&peer, &info.agent_version) {
             return;
         }
-        self.tell(NetEvent::PeerUp { peer: key });
-        for reply in self.meetings.remove(&peer).unwrap_or_default() {
-            let _ = reply.send(Ok(key));
-        }
+        self.outbox.peer_up(key);
+        self.dialling.settled(&peer, || Ok(key));
         // One session makes both sets alike, so one end opens it: the one with the smaller key.
         if Some(key) > identity::key_of(self.swarm.local_peer_id()) {
             self.compare_soon(peer);
@@ -154,9 +141,7 @@ impl Driver {
 
     fn on_foreigner(&mut self, peer: PeerId) {
         if let Some(key) = identity::key_of(&peer) {
-            for reply in self.meetings.remove(&peer).unwrap_or_default() {
-                let _ = reply.send(Err(NetError::Foreign { peer: key }));
-            }
+            self.dialling.settled(&peer, || Err(NetError::Foreign { peer: key }));
         }
         let _ = self.swarm.disconnect_peer_id(peer);
     }
@@ -195,38 +180,21 @@ impl Driver {
 
     fn on_listening(&mut self, listener: ListenerId, address: Multiaddr) {
         tracing::info!(%address, "listening");
-        self.starting.remove(&listener);
-        self.listening.insert(address);
+        self.listening.add(listener, address);
+        // A relay must know an address of its own to give places there. Its owner says that others reach it.
         if self.relay_server {
-            self.vouch_for_own_addresses();
+            let (vouched, dropped) = self.listening.vouched();
+            vouched.into_iter().for_each(|own| self.swarm.add_external_address(own));
+            dropped.iter().for_each(|own| self.swarm.remove_external_address(own));
         }
         self.on_own_addresses();
-        self.announce_start();
-    }
-
-    /// A relay must know an address of its own to give places there. Its owner says that others reach it; loopback
-    /// counts only for one that has nothing else.
-    fn vouch_for_own_addresses(&mut self) {
-        let direct = self.listening.iter().filter(|own| !address::is_relayed(own));
-        let (loopback, others): (Vec<_>, Vec<_>) =
-            direct.cloned().partition(|own| address::reach(own) == Some(Reach::Loopback));
-        let (vouched, dropped) = if others.is_empty() { (loopback, others) } else { (others, loopback) };
-        for address in vouched {
-            self.swarm.add_external_address(address);
-        }
-        for address in &dropped {
-            self.swarm.remove_external_address(address);
-        }
     }
 
     fn on_own_addresses(&mut self) {
-        let ours: Vec<_> = self.listening.iter().filter(|own| !address::is_relayed(own)).cloned().collect();
-        self.swarm.behaviour_mut().book.set_ours(ours);
+        self.swarm.behaviour_mut().book.set_ours(self.listening.direct());
         let me = *self.swarm.local_peer_id();
-        let told = address::to_tell(self.listening.iter().chain(self.swarm.external_addresses()), me);
-        if told != self.told {
-            self.tell(NetEvent::Addresses(told.iter().map(Multiaddr::to_string).collect()));
-            self.told = told;
+        if let Some(news) = self.listening.news(self.swarm.external_addresses(), me) {
+            self.outbox.addresses(news);
         }
     }
 }

@@ -137,7 +137,8 @@ impl Driver {
         S: Future<Output = io::Result<()>> + Send,
     {
         let Some(key) = identity::key_of(&peer) else { return };
-        let Ok(slot) = self.conduct(peer).slot(protocol, Instant::now()) else { return };
+        let now = Instant::now();
+        let Ok(slot) = self.gate.conduct(peer, now).slot(protocol, now) else { return };
         let common = self.common.clone();
         let (reply, stream) = oneshot::channel();
         self.swarm.behaviour_mut().streams.open(peer, Opening { protocol, reply });

@@ -12,8 +12,9 @@
 //!                      <------  Want(nothing)     the turn is the opener's again
 //! ```
 //!
-//! A push is a session that starts at `Have`: it costs the other end little, and so may come more often. Nobody sends a body that was not wanted, and what is
-//! wanted of one peer is not wanted of another at the same time, so that an object comes once however many offer it.
+//! A push is a session that starts at `Have`: it costs the other end little, and so may come more often. Nobody sends
+//! a body that was not wanted, and what is wanted of one peer is not wanted of another at the same time, so that an
+//! object comes once however many offer it.
 
 pub(crate) mod set;
 
