@@ -60,7 +60,6 @@ fn objects(record: &Record) -> Vec<ObjectId> {
         Record::Receipted { receipt } => vec![receipt.lease.object(), receipt.id().object()],
         Record::RenewalAsked { renewal } => vec![renewal.lease.object(), renewal.id().object()],
         Record::RenewalRefused { lease, renewal, .. } => vec![lease.object(), renewal.object()],
-        Record::RenewalRefused { lease, renewal, .. } => vec![lease.object(), renewal.object()],
         Record::Renewed { renewal } => vec![renewal.lease.object(), renewal.id().object()],
         Record::Ended { end } => vec![end.lease.object(), end.id().object()],
         Record::Rated { rating, .. } => vec![rating.receipt.lease.object(), rating.id().object()],
