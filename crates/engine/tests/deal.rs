@@ -1,11 +1,14 @@
 //! From the offer to the ended lease, and the many ways in which no deal comes about.
 
-use crate::world::{CALM, EUR, Faults, HOST, ONE_CORE, OTHER, TENANT, World, code, person, share, wish};
+use crate::world::{EUR, Faults, HOST, ONE_CORE, OTHER, TENANT, World, code, person, share, wish};
 use engine::input::{Owner, Tenant};
 use engine::lease::Outcome;
 use engine::{Input, Topic};
 use model::record::{Account, Record};
-use model::{Ask, AskTerms, Denial, EndReason, Id, Lease, Nonce, Phase, Quote, Rate, Request, Resources, Response, Share, Signed, Span};
+use model::{
+    Ask, AskTerms, Denial, EndReason, Id, Lease, Nonce, Phase, Quote, Rate, Request, Resources, Response,
+    Share, Signed, Span,
+};
 
 #[test]
 fn a_lease_goes_from_the_ask_to_two_judgements() {
@@ -49,7 +52,10 @@ fn more_than_the_cap_is_never_paid() {
     let mut world = World::of(1);
     let ask = world.ask(TENANT, AskTerms { cap: rate("3.59 EUR"), ..wish() });
     let (code, sentence) = world.refusal(TENANT, ask);
-    assert_eq!((code.as_str(), sentence.as_str()), ("price_above_cap", "an hour costs 3.60 EUR/h, and at most 3.59 EUR/h was to be paid"));
+    assert_eq!(
+        (code.as_str(), sentence.as_str()),
+        ("price_above_cap", "an hour costs 3.60 EUR/h, and at most 3.59 EUR/h was to be paid")
+    );
     let exact = world.ask(TENANT, AskTerms { cap: rate("3.60 EUR"), ..wish() });
     world.until(Span::seconds(5), |world| matches!(world.outcome(TENANT, exact), Outcome::Agreed(_)));
 }
@@ -77,7 +83,10 @@ fn a_host_cannot_change_its_rules() {
     let mut other = (*quote).clone();
     other.terms.grace = Span::ZERO;
     answers(&mut world, ask, other);
-    assert_eq!(world.refusal(TENANT, ask), ("answer_differs".into(), "the host's answer differs from the ask in its terms".into()));
+    assert_eq!(
+        world.refusal(TENANT, ask),
+        ("answer_differs".into(), "the host's answer differs from the ask in its terms".into())
+    );
 }
 
 #[test]
@@ -85,7 +94,10 @@ fn a_term_that_is_too_long_is_refused_with_the_longest() {
     let mut world = World::of(1);
     let ask = world.ask(TENANT, AskTerms { term: Span::minutes(61), ..wish() });
     let (code, sentence) = world.refusal(TENANT, ask);
-    assert_eq!((code.as_str(), sentence.as_str()), ("term_too_long", "1 h 1 min was asked, and 1 h is the longest"));
+    assert_eq!(
+        (code.as_str(), sentence.as_str()),
+        ("term_too_long", "1 h 1 min was asked, and 1 h is the longest")
+    );
 }
 
 #[test]
@@ -131,10 +143,12 @@ fn capacity_comes_back_when_a_lease_ends() {
 #[test]
 fn two_tenants_never_get_more_than_is_lent() {
     let mut world = World::of(2);
-    let most = AskTerms { resources: Resources { cpu_millis: 3_000, ..ONE_CORE }, cap: rate("100 EUR"), ..wish() };
+    let most =
+        AskTerms { resources: Resources { cpu_millis: 3_000, ..ONE_CORE }, cap: rate("100 EUR"), ..wish() };
     let asks = [(TENANT, world.ask(TENANT, most.clone())), (OTHER, world.ask(OTHER, most))];
     world.run(Span::minutes(1));
-    let agreed = asks.iter().filter(|(node, ask)| matches!(world.outcome(*node, *ask), Outcome::Agreed(_))).count();
+    let agreed =
+        asks.iter().filter(|(node, ask)| matches!(world.outcome(*node, *ask), Outcome::Agreed(_))).count();
     assert_eq!(agreed, 1, "that it is never more is held after each write");
 }
 
@@ -160,7 +174,11 @@ fn a_quote_makes_one_lease() {
     let signed = world.say(TENANT, HOST, Request::Lease(one.unverified()));
     assert!(matches!(signed, Response::Lease(_)));
     assert_eq!(code(world.say(TENANT, HOST, Request::Lease(other.unverified()))), "unknown_quote");
-    assert_eq!(world.say(TENANT, HOST, Request::Lease(one.unverified())), signed, "asked twice is answered alike");
+    assert_eq!(
+        world.say(TENANT, HOST, Request::Lease(one.unverified())),
+        signed,
+        "asked twice is answered alike"
+    );
     assert_eq!(world.nodes[HOST].engine.state().lease.hosted().count(), 1);
 }
 
@@ -192,7 +210,10 @@ fn only_the_words_of_the_quote_are_signed() {
 
     let mut forged = honest.bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
-    assert_eq!(code(world.say(TENANT, HOST, Request::Lease(model::Unverified::read(&forged).unwrap()))), "invalid_document");
+    assert_eq!(
+        code(world.say(TENANT, HOST, Request::Lease(model::Unverified::read(&forged).unwrap()))),
+        "invalid_document"
+    );
     assert!(matches!(world.say(TENANT, HOST, Request::Lease(honest.unverified())), Response::Lease(_)));
 }
 

@@ -4,7 +4,10 @@ use crate::world::{EUR, Goes, HOST, OTHER, TENANT, World, code, person, rules, s
 use engine::input::{Owner, Tenant};
 use model::message::Standing;
 use model::record::Account;
-use model::{AskTerms, End, EndReason, Id, Lease, Phase, Rating, RenewalTerms, Request, Resources, Response, Share, Side, Span, Terms, Tick};
+use model::{
+    AskTerms, End, EndReason, Id, Lease, Phase, Rating, RenewalTerms, Request, Resources, Response, Share,
+    Side, Span, Terms, Tick,
+};
 
 /// The tenant waits for a silent host until it would have been frozen and closed: 2N + G + grace.
 fn patience() -> Span {
@@ -73,7 +76,11 @@ fn a_tenant_that_vanishes_leaves_nothing_behind() {
         world.nodes[HOST].machine.starting = Goes::Well(Span(100));
         world.until(Span::minutes(15), |world| world.lease(HOST, lease).phase.is_ended());
         assert!(!world.nodes[HOST].machine.runs(lease), "{phase}");
-        assert_eq!(engine::capacity::promised(&world.nodes[HOST].engine.state().lease), Resources::default(), "{phase}");
+        assert_eq!(
+            engine::capacity::promised(&world.nodes[HOST].engine.state().lease),
+            Resources::default(),
+            "{phase}"
+        );
         world.run(Span::hours(2));
         assert!(!world.nodes[HOST].machine.has(lease), "{phase}");
     }
@@ -98,7 +105,11 @@ fn a_tenant_stops_wherever_the_lease_stands() {
         world.cut.clear();
         world.ended(lease);
         let reason = if phase == "closing" { EndReason::OwnerStopped } else { EndReason::TenantStopped };
-        assert!(world.both(lease, |lease| lease.phase == Phase::Ended(reason)), "{phase}: {}", world.picture());
+        assert!(
+            world.both(lease, |lease| lease.phase == Phase::Ended(reason)),
+            "{phase}: {}",
+            world.picture()
+        );
         assert!(!world.nodes[HOST].machine.runs(lease), "{phase}");
         assert_eq!(world.lease(HOST, lease).receipt, world.lease(TENANT, lease).receipt, "{phase}");
     }
@@ -145,8 +156,18 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
         let end = End { lease, side: Side::Host, reason, issued: world.now };
         let end = person(HOST as u8).key.sign(&end).unwrap();
         world.say(HOST, TENANT, Request::End(end.unverified()));
-        assert_eq!(world.lease(TENANT, lease).phase, Phase::Ended(EndReason::OwnerStopped), "it said {reason}");
-        let standing = Standing { lease, phase: Phase::Ended(reason), started: None, fetched: None, detail: String::new() };
+        assert_eq!(
+            world.lease(TENANT, lease).phase,
+            Phase::Ended(EndReason::OwnerStopped),
+            "it said {reason}"
+        );
+        let standing = Standing {
+            lease,
+            phase: Phase::Ended(reason),
+            started: None,
+            fetched: None,
+            detail: String::new(),
+        };
         world.say(HOST, TENANT, Request::Standing(standing));
         let score = world.nodes[TENANT].engine.state().reputation.score(person(HOST as u8).party().person);
         assert_eq!((score.leases, score.broken), (1, 1));
@@ -155,9 +176,10 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
 
 #[test]
 fn fetching_and_starting_have_their_time_limits() {
-    for (phase, limit, reason) in
-        [("fetching", rules().fetch_within, EndReason::FetchFailed), ("starting", rules().start_within, EndReason::StartFailed)]
-    {
+    for (phase, limit, reason) in [
+        ("fetching", rules().fetch_within, EndReason::FetchFailed),
+        ("starting", rules().start_within, EndReason::StartFailed),
+    ] {
         let (mut world, lease) = stuck_in(phase);
         let since = world.lease(HOST, lease).moved;
         world.ended(lease);
@@ -185,7 +207,9 @@ fn a_workload_that_cannot_run_is_the_tenant_s_fault_and_a_start_that_fails_the_h
         world.ended(lease);
         assert!(world.both(lease, |lease| lease.phase == Phase::Ended(reason)), "{reason}");
         assert!(world.both(lease, |lease| lease.detail == "it pretends to fail"));
-        let broken = |node: usize, of: usize| world.nodes[node].engine.state().reputation.score(person(of as u8).party().person).broken;
+        let broken = |node: usize, of: usize| {
+            world.nodes[node].engine.state().reputation.score(person(of as u8).party().person).broken
+        };
         let expected = match reason.against() {
             Some(Side::Host) => (0, 1),
             Some(Side::Tenant) => (1, 0),
@@ -228,7 +252,9 @@ fn a_renewal_makes_the_term_longer_on_both_sides() {
     world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
     assert_eq!(renew(&mut world, lease, Span::minutes(1)), "renewal_pending");
     world.run(Span::seconds(5));
-    assert!(world.both(lease, |lease| lease.term == Span::minutes(15) && lease.renewals.len() == 1 && lease.renewing.is_none()));
+    assert!(world.both(lease, |lease| lease.term == Span::minutes(15)
+        && lease.renewals.len() == 1
+        && lease.renewing.is_none()));
     world.ended(lease);
     assert_eq!(world.lease(HOST, lease).receipt.as_ref().unwrap().usage.billed(), Span::minutes(15));
     assert_eq!(world.lease(HOST, lease).receipt, world.lease(TENANT, lease).receipt);
@@ -240,7 +266,10 @@ fn a_renewal_keeps_to_the_terms() {
     let mut world = World::of(1);
     let lease = world.running();
     assert_eq!(renew(&mut world, lease, Span::minutes(111)), "renewal_too_long");
-    assert_eq!(world.tenant(HOST, Tenant::Renew { lease, more: Span::minutes(1) }).unwrap_err().code(), "wrong_side");
+    assert_eq!(
+        world.tenant(HOST, Tenant::Renew { lease, more: Span::minutes(1) }).unwrap_err().code(),
+        "wrong_side"
+    );
     world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(110) }).unwrap();
 
     for terms in [RenewalTerms::Never, RenewalTerms::Ask] {
@@ -350,7 +379,13 @@ fn without_a_receipt_there_is_nothing_to_judge_by() {
     let (mut world, lease) = stuck_in("fetching");
     world.ended(lease);
     for node in [HOST, TENANT] {
-        assert_eq!(world.tenant(node, Tenant::Rate { lease, marks: [1, 1, 1], text: String::new() }).unwrap_err().code(), "no_receipt");
+        assert_eq!(
+            world
+                .tenant(node, Tenant::Rate { lease, marks: [1, 1, 1], text: String::new() })
+                .unwrap_err()
+                .code(),
+            "no_receipt"
+        );
     }
 }
 
@@ -374,7 +409,15 @@ fn a_judgement_with_a_puppet_s_receipt_is_refused() {
     };
     let tenant = person(TENANT as u8).key;
     let receipt = tenant.countersign(&puppet.key.sign(&words).unwrap()).unwrap();
-    let rating = Rating { receipt, side: Side::Tenant, kept: 1, quality: 1, manners: 1, text: String::new(), issued: world.now };
+    let rating = Rating {
+        receipt,
+        side: Side::Tenant,
+        kept: 1,
+        quality: 1,
+        manners: 1,
+        text: String::new(),
+        issued: world.now,
+    };
     let rating = tenant.sign(&rating).unwrap().unverified();
     assert_eq!(code(world.say(TENANT, HOST, Request::Rate(rating))), "no_receipt");
 }
@@ -418,6 +461,14 @@ fn renew(world: &mut World, lease: Id<Lease>, more: Span) -> &'static str {
 /// A judgement as a party could send it without its own engine's leave.
 fn rating(world: &World, lease: Id<Lease>, by: usize) -> model::Unverified<Rating> {
     let receipt = world.lease(by, lease).receipt.clone().unwrap();
-    let rating = Rating { receipt, side: Side::Tenant, kept: 1, quality: 1, manners: 1, text: String::new(), issued: world.now };
+    let rating = Rating {
+        receipt,
+        side: Side::Tenant,
+        kept: 1,
+        quality: 1,
+        manners: 1,
+        text: String::new(),
+        issued: world.now,
+    };
     person(by as u8).key.sign(&rating).unwrap().unverified()
 }

@@ -10,4 +10,6 @@ mod world;
 
 mod deal;
 mod ending;
+mod invariants;
+mod market;
 mod running;

@@ -7,8 +7,8 @@ use engine::{Input, Topic};
 use model::message::Standing;
 use model::record::Record;
 use model::{
-    Amount, Arithmetic, Currency, EndReason, FreezeReason, Id, Lease, Mode, Phase, Prices, Request, Response, Share, Signed, Span, Terms,
-    Tick, Usage,
+    Amount, Arithmetic, Currency, EndReason, FreezeReason, Id, Lease, Mode, Phase, Prices, Request, Response,
+    Share, Signed, Span, Terms, Tick, Usage,
 };
 
 /// Nothing is signed beyond this in a hundred.
@@ -21,14 +21,22 @@ fn a_tenant_that_never_signs_is_frozen_then_closed() {
     world.cut.insert((HOST, TENANT));
     let started = world.lease(HOST, lease).started.unwrap();
 
-    world.until(Span::minutes(5), |world| world.lease(HOST, lease).phase == Phase::Frozen(FreezeReason::Unsigned));
+    world.until(Span::minutes(5), |world| {
+        world.lease(HOST, lease).phase == Phase::Frozen(FreezeReason::Unsigned)
+    });
     let frozen = world.lease(HOST, lease).moved.since(started);
     let due = rules().tick + rules().tick + rules().sign_within;
-    assert!(frozen >= due && frozen <= due + Span::seconds(1), "frozen after {frozen}: N until the tick, N + G without a signature");
+    assert!(
+        frozen >= due && frozen <= due + Span::seconds(1),
+        "frozen after {frozen}: N until the tick, N + G without a signature"
+    );
     world.until(Span::minutes(5), |world| world.lease(HOST, lease).phase.is_ended());
     assert_eq!(world.lease(HOST, lease).phase, Phase::Ended(EndReason::Unsigned));
     let closed = world.lease(HOST, lease).moved.since(started).less(frozen);
-    assert!(closed >= rules().grace && closed <= rules().grace + Span::seconds(1), "closed after a grace of {closed}");
+    assert!(
+        closed >= rules().grace && closed <= rules().grace + Span::seconds(1),
+        "closed after a grace of {closed}"
+    );
 
     let worked = world.nodes[HOST].machine.worked(world.now, lease);
     assert!(worked <= due + Span::seconds(1), "{worked} for nothing");
@@ -43,7 +51,9 @@ fn a_tenant_that_signs_again_in_time_goes_on() {
     let mut world = World::of(1);
     let lease = world.running();
     world.cut.insert((HOST, TENANT));
-    world.until(Span::minutes(5), |world| world.lease(HOST, lease).phase == Phase::Frozen(FreezeReason::Unsigned));
+    world.until(Span::minutes(5), |world| {
+        world.lease(HOST, lease).phase == Phase::Frozen(FreezeReason::Unsigned)
+    });
     world.run(Span::seconds(20));
     world.cut.clear();
     world.until(Span::minutes(1), |world| world.both(lease, |lease| lease.phase == Phase::Running));
@@ -59,8 +69,14 @@ fn a_tenant_that_signs_again_in_time_goes_on() {
 fn used_up_credit_freezes_and_then_closes() {
     let mut world = World::lending(Share { terms: Terms { credit: 100_000, ..rules() }, ..share() }, 1, 1);
     let lease = world.running();
-    world.until(Span::minutes(3), |world| world.both(lease, |lease| lease.phase == Phase::Frozen(FreezeReason::CreditUsedUp)));
-    assert_eq!(world.lease(HOST, lease).receipt.as_ref().unwrap().number, 2, "the first minute is within the credit, the second is not");
+    world.until(Span::minutes(3), |world| {
+        world.both(lease, |lease| lease.phase == Phase::Frozen(FreezeReason::CreditUsedUp))
+    });
+    assert_eq!(
+        world.lease(HOST, lease).receipt.as_ref().unwrap().number,
+        2,
+        "the first minute is within the credit, the second is not"
+    );
     world.ended(lease);
     assert!(world.both(lease, |lease| lease.phase == Phase::Ended(EndReason::CreditUsedUp)));
     let owed = world.lease(HOST, lease).receipt.as_ref().unwrap().amount.micros;
@@ -71,7 +87,8 @@ fn used_up_credit_freezes_and_then_closes() {
 #[test]
 fn a_gift_is_metered_and_costs_nothing() {
     let gift = Prices { mode: Mode::Gift, currency: Currency::Credit, core: 0, memory_gib: 0, disk_gib: 0 };
-    let mut world = World::lending(Share { prices: gift, terms: Terms { credit: 0, ..rules() }, ..share() }, 1, 1);
+    let mut world =
+        World::lending(Share { prices: gift, terms: Terms { credit: 0, ..rules() }, ..share() }, 1, 1);
     let lease = world.running();
     world.ended(lease);
     let receipt = world.lease(TENANT, lease).receipt.clone().unwrap();
@@ -86,7 +103,8 @@ fn a_host_whose_clock_runs_fast_gets_no_signature() {
     let lease = world.running();
     world.ended(lease);
     let claimed = world.lease(HOST, lease).tick.as_ref().unwrap().usage.billed();
-    let signed = world.lease(HOST, lease).receipt.as_ref().map_or(Span::ZERO, |receipt| receipt.usage.billed());
+    let signed =
+        world.lease(HOST, lease).receipt.as_ref().map_or(Span::ZERO, |receipt| receipt.usage.billed());
     let worked = world.nodes[HOST].machine.worked(world.now, lease);
     assert!(claimed.0 > worked.0 * ALLOWED / 100, "it claimed {claimed} of {worked}");
     assert!(signed.0 <= worked.0 * ALLOWED / 100 + 2_000, "{signed} signed of {worked}");
@@ -117,7 +135,11 @@ fn no_more_is_signed_than_was_measured() {
     let beyond = tick(&world, lease, 3, wish().term + Span(1));
     world.vanish(HOST);
     world.now = world.now + Span::hours(2);
-    assert_eq!(code(world.say(HOST, TENANT, Request::Tick(beyond.unverified()))), "overclaimed", "never beyond the term");
+    assert_eq!(
+        code(world.say(HOST, TENANT, Request::Tick(beyond.unverified()))),
+        "overclaimed",
+        "never beyond the term"
+    );
 }
 
 #[test]
@@ -140,7 +162,11 @@ fn totals_never_go_back() {
     world.run(Span::seconds(50));
     let signed = tick(&world, lease, 2, Span::seconds(40));
     let answer = world.say(HOST, TENANT, Request::Tick(signed.unverified()));
-    assert_eq!(world.say(HOST, TENANT, Request::Tick(signed.unverified())), answer, "the same again is answered alike");
+    assert_eq!(
+        world.say(HOST, TENANT, Request::Tick(signed.unverified())),
+        answer,
+        "the same again is answered alike"
+    );
     for (number, billed) in [(1, 45), (3, 39)] {
         let old = tick(&world, lease, number, Span::seconds(billed));
         assert_eq!(code(world.say(HOST, TENANT, Request::Tick(old.unverified()))), "old_tick");
@@ -190,14 +216,22 @@ fn two_totals_with_one_number_prove_a_cheat() {
     let score = world.nodes[TENANT].engine.state().reputation.score(host);
     assert!(score.cheated);
     assert_eq!(score.trust(), 0);
-    let proofs: Vec<_> = world.nodes[TENANT].pretend_store.iter().filter_map(|entry| match &entry.record {
-        Record::Equivocated { person, one, other } => Some((*person, one.clone(), other.clone())),
-        _ => None,
-    }).collect();
+    let proofs: Vec<_> = world.nodes[TENANT]
+        .pretend_store
+        .iter()
+        .filter_map(|entry| match &entry.record {
+            Record::Equivocated { person, one, other } => Some((*person, one.clone(), other.clone())),
+            _ => None,
+        })
+        .collect();
     let [(person, first, second)] = proofs.as_slice() else { panic!("{} proofs", proofs.len()) };
     let read = |bytes| model::Unverified::<Tick>::read(bytes).unwrap().verify_past().unwrap();
     let (first, second) = (read(first), read(second));
-    assert_eq!((*person, first.signer(), first.number), (host, second.signer(), second.number), "the proof proves itself");
+    assert_eq!(
+        (*person, first.signer(), first.number),
+        (host, second.signer(), second.number),
+        "the proof proves itself"
+    );
     assert_ne!(first.id(), second.id());
 }
 
@@ -205,10 +239,13 @@ fn two_totals_with_one_number_prove_a_cheat() {
 fn a_host_that_dies_at_any_write_never_equivocates() {
     for write in 4..20 {
         let mut world = World::of(1);
-        world.nodes[HOST].kill = Some(Kill::After(write));
+        world.nodes[HOST].kills = vec![Kill::After(write)];
         let lease = world.deal(TENANT, wish());
         world.ended(lease);
-        assert!(!world.nodes[TENANT].engine.state().reputation.score(person(0).party().person).cheated, "at {write}");
+        assert!(
+            !world.nodes[TENANT].engine.state().reputation.score(person(0).party().person).cheated,
+            "at {write}"
+        );
     }
 }
 
@@ -298,7 +335,10 @@ fn an_answer_that_proves_nothing_makes_no_receipt() {
     let strange = Tick { tenant: stranger.party().device, ..(*theirs).clone() };
     let strange = stranger.key.sign(&strange).unwrap();
     for false_word in [less, strange, theirs.clone()] {
-        let answer = Input::Answer { topic: Topic::Tick(lease, theirs.id()), response: Response::Tick(false_word.unverified()) };
+        let answer = Input::Answer {
+            topic: Topic::Tick(lease, theirs.id()),
+            response: Response::Tick(false_word.unverified()),
+        };
         let now = world.now;
         assert!(world.nodes[HOST].decide(now, answer).unwrap().is_err());
     }

@@ -228,7 +228,7 @@ pub fn countersigned(engine: &Engine, id: Id<Lease>, response: Response) -> Resu
 
 fn accepted(state: &State, id: Id<Lease>) -> Option<(Id<Ask>, &Signed<Lease>, PeerKey)> {
     state.asks.iter().find_map(|(ask, asking)| match &asking.outcome {
-        Outcome::Accepted { lease, peer } if lease.id() == id => Some((*ask, lease, *peer)),
+        Outcome::Accepted { lease, peer } if lease.id() == id => Some((*ask, &**lease, *peer)),
         Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
     })
 }

@@ -51,7 +51,7 @@ pub enum Outcome {
     /// The quote was good, and this node has signed; the host has not yet.
     Accepted {
         /// What was signed.
-        lease: Signed<model::Lease>,
+        lease: Box<Signed<model::Lease>>,
         /// Where the host is.
         peer: PeerKey,
     },
@@ -141,6 +141,14 @@ impl Lease {
         self.started.map(|started| started + self.term)
     }
 
+    /// Whether nobody has stopped it yet.
+    pub fn may_go_on(&self) -> bool {
+        match self.phase {
+            Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => true,
+            Phase::Closing(_) | Phase::Ended(_) => false,
+        }
+    }
+
     /// When it ended.
     pub fn ended(&self) -> Option<Timestamp> {
         self.phase.is_ended().then_some(self.moved)
@@ -161,6 +169,11 @@ impl State {
     /// An ask of ours.
     pub fn asking(&self, id: Id<Ask>) -> Option<&Asking> {
         self.asks.get(&id)
+    }
+
+    /// All asks of ours that are remembered.
+    pub fn asks(&self) -> impl Iterator<Item = &Asking> {
+        self.asks.values()
     }
 
     /// Quotes that hold capacity.
@@ -195,7 +208,7 @@ impl State {
                 self.outcome(*ask, Outcome::Refused { code: code.clone(), sentence: sentence.clone() });
             }
             Record::Accepted { lease, peer, .. } => {
-                self.outcome(lease.ask, Outcome::Accepted { lease: lease.clone(), peer: *peer });
+                self.outcome(lease.ask, Outcome::Accepted { lease: Box::new(lease.clone()), peer: *peer });
             }
             Record::Quoted { ask, quote, tenant, peer } => {
                 self.answered.insert(ask.id(), quote.id());
@@ -222,7 +235,9 @@ impl State {
             Record::RenewalAsked { renewal } => self.with(renewal.lease, |lease| lease.renewing = Some(renewal.clone())),
             Record::RenewalRefused { lease, sentence, .. } => self.with(*lease, |lease| {
                 lease.renewing = None;
-                lease.detail = sentence.clone();
+                if lease.may_go_on() {
+                    lease.detail = sentence.clone();
+                }
             }),
             Record::Renewed { renewal } => self.with(renewal.lease, |lease| {
                 lease.term = lease.term + renewal.more;
@@ -304,7 +319,7 @@ fn moved(lease: &mut Lease, entry: &Entry, phase: Phase, detail: &str) {
             lease.started.get_or_insert(entry.at);
         }
         Phase::Frozen(_) => lease.froze = true,
-        Phase::Closing(_) | Phase::Ended(_) => lease.renewing = None,
+        Phase::Closing(_) | Phase::Ended(_) => {}
     }
     lease.phase = phase;
     lease.moved = entry.at;

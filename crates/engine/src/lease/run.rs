@@ -373,15 +373,17 @@ pub fn stands(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) 
 }
 
 fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standing) -> Vec<Record> {
+    // We may want it stopped, and the host has not heard of it yet.
     let stopping = matches!(lease.phase, Phase::Closing(EndReason::TenantStopped));
+    // Never back: a guest that runs was fetched and started. Old news came late.
+    let late = stage(standing.phase) < stage(lease.phase);
     match standing.phase {
         _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
         Phase::Ended(reason) => ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail),
-        // We want it stopped, and the host has not heard of it yet.
-        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_) if stopping => Vec::new(),
-        // Never back: a guest that runs was fetched and started. Old news came late.
-        phase if stage(phase) < stage(lease.phase) => Vec::new(),
-        phase => vec![moved(lease, phase, &standing.detail)],
+        _ if stopping || late => Vec::new(),
+        phase @ (Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
+            vec![moved(lease, phase, &standing.detail)]
+        }
     }
 }
 
@@ -439,10 +441,10 @@ pub fn ask_renewal(identity: &Identity, state: &State, now: Timestamp, id: Lease
     if lease.side != Side::Tenant {
         return Err(Refusal::WrongSide(Side::Tenant).into());
     }
+    may_renew(lease, more)?;
     if lease.renewing.is_some() {
         return Err(Refusal::RenewalPending.into());
     }
-    may_renew(lease, more)?;
     let number = u32::try_from(lease.renewals.len()).unwrap_or(u32::MAX).saturating_add(1);
     let (host, tenant) = (lease.contract.host.device, lease.contract.tenant.device);
     let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + CLOCK_SKEW };
@@ -473,9 +475,8 @@ pub fn grant_renewal(identity: &Identity, state: &State, now: Timestamp, from: P
 }
 
 fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
-    match lease.phase {
-        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => {}
-        Phase::Closing(_) | Phase::Ended(_) => return Err(Refusal::WrongPhase { phase: lease.phase }),
+    if !lease.may_go_on() {
+        return Err(Refusal::WrongPhase { phase: lease.phase });
     }
     lease.contract.rate.over(lease.term + more)?;
     match lease.contract.rules.renewal {

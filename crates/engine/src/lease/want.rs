@@ -95,8 +95,8 @@ fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         let times = now.0.div_euclid(i64::try_from(ASKED_EVERY.0).unwrap_or(1));
         effects.push(Effect::Send { to: lease.peer, topic: Topic::Where(id, times), request: Request::Where { lease: id } });
     }
-    // Even after it has expired: the host may have signed in time, and its answer been lost.
-    if let Some(renewal) = &lease.renewing {
+    // Even after it has expired or the lease has ended: the host may have signed in time, and its answer been lost.
+    if let Some(renewal) = lease.renewing.as_ref().filter(|_| is_told(lease, now)) {
         let topic = Topic::Renewal(id, renewal.id());
         effects.push(Effect::Send { to: lease.peer, topic, request: Request::Renew(renewal.unverified()) });
     }

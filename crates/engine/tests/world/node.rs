@@ -37,7 +37,7 @@ pub struct Node {
     pub pretend_store: Vec<Entry>,
     /// Steps that were written.
     pub writes: usize,
-    pub kill: Option<Kill>,
+    pub kills: Vec<Kill>,
     /// Whether each effect is done twice.
     pub eager: bool,
     pub up: bool,
@@ -57,7 +57,7 @@ impl Node {
             machine: PretendMachine::new(),
             pretend_store: Vec::new(),
             writes: 0,
-            kill: None,
+            kills: Vec::new(),
             eager: false,
             up: true,
             life: 0,
@@ -86,7 +86,7 @@ impl Node {
             return Ok(Ok(reply));
         }
         self.writes += 1;
-        if self.kill == Some(Kill::Before(self.writes)) {
+        if self.kills.contains(&Kill::Before(self.writes)) {
             return Err(Died);
         }
         for record in records {
@@ -95,7 +95,7 @@ impl Node {
             self.pretend_store.push(entry);
         }
         self.check();
-        if self.kill == Some(Kill::After(self.writes)) { Err(Died) } else { Ok(Ok(reply)) }
+        if self.kills.contains(&Kill::After(self.writes)) { Err(Died) } else { Ok(Ok(reply)) }
     }
 
     /// What must be true after each write.

@@ -3,8 +3,8 @@
 use super::pretend::BEGIN;
 use engine::Identity;
 use model::{
-    AskTerms, Audience, Currency, DeviceCertificate, ImageDigest, Key, Mode, PeerKey, PersonId, Prices, Rate, RenewalTerms, Resources,
-    Share, Span, Speed, Terms, Workload,
+    AskTerms, Audience, Currency, DeviceCertificate, ImageDigest, Key, Mode, PeerKey, PersonId, Prices, Rate,
+    RenewalTerms, Resources, Share, Span, Speed, Terms, Workload,
 };
 
 /// What the world's prices are counted in.
@@ -15,8 +15,8 @@ pub const ONE_CORE: Resources = Resources { cpu_millis: 1_000, memory: 1 << 30, 
 
 /// A person with one device.
 pub fn person(number: u8) -> Identity {
-    let root = Key::from_seed([100 + number; 32]);
-    let key = Key::from_seed([200 + number; 32]);
+    let root = Key::from_seed([1 + number; 32]);
+    let key = Key::from_seed([101 + number; 32]);
     let certificate = DeviceCertificate {
         person: PersonId(root.id().0),
         device: key.id(),

@@ -25,7 +25,9 @@ impl PretendClock {
     /// When it will show `local`, rounded up.
     pub fn will_show(&self, local: Timestamp) -> Timestamp {
         let counted = local.0.saturating_sub(self.ahead).saturating_sub(BEGIN.0);
-        Timestamp(BEGIN.0.saturating_add(counted.saturating_mul(1_000).saturating_add(self.pace - 1) / self.pace))
+        Timestamp(
+            BEGIN.0.saturating_add(counted.saturating_mul(1_000).saturating_add(self.pace - 1) / self.pace),
+        )
     }
 }
 
