@@ -12,6 +12,7 @@ use sublet_net::{Config, Net, NetEvent};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -135,11 +136,18 @@ async fn tls() -> Ends {
     let key = PrivatePkcs8KeyDer::from(signed.key_pair.serialize_der()).into();
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).expect("a root");
-    let server = ServerConfig::builder()
+    let ring = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(ring.clone())
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.3")
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .expect("a server");
-    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("a port");

@@ -21,11 +21,11 @@ struct Attempt {
 }
 
 impl Kept {
-    /// Holds on to `peer` from now on; false when there are too many.
-    pub(super) fn insert(&mut self, peer: PeerId, now: Instant) -> bool {
+    /// Holds on to `peer`, to be dialled from `due` on; false when there are too many.
+    pub(super) fn insert(&mut self, peer: PeerId, due: Instant) -> bool {
         let room = self.0.len() < MAX_KEPT || self.contains(&peer);
         if room {
-            self.0.insert(peer, Attempt { due: now, failures: 0 });
+            self.0.insert(peer, Attempt { due, failures: 0 });
         }
         room
     }

@@ -101,6 +101,8 @@ pub(crate) struct Driver {
     peers: Peers,
     gate: Gate,
     kept: Kept,
+    /// Seen on the LAN, and held on to for as long as they are.
+    neighbours: Kept,
     relays: Relays,
     syncing: Syncing,
     dialling: Dialling,
@@ -130,6 +132,7 @@ impl Driver {
             peers: Peers::default(),
             gate: Gate::new(&config.limits),
             kept: Kept::default(),
+            neighbours: Kept::default(),
             relays: Relays::new(config.relay_server),
             syncing: Syncing::new(&config.limits, Instant::now()),
             dialling: Dialling::default(),
@@ -273,11 +276,16 @@ impl Driver {
     }
 
     fn dial_kept(&mut self) {
-        let peers = &self.peers;
-        for peer in self.kept.due(Instant::now(), |peer| !peers.is_connected(peer), chance) {
-            tracing::debug!(%peer, "dialling a peer that is held on to");
+        let (now, peers) = (Instant::now(), &self.peers);
+        let lost = |peer: &PeerId| !peers.is_connected(peer);
+        let mut due = self.kept.due(now, lost, chance);
+        // A large LAN is not held in one hand: what is shared spreads through some of it.
+        if peers.len() < self.idle_peers {
+            due.extend(self.neighbours.due(now, lost, chance));
+        }
+        for peer in due {
             if let Err(error) = self.swarm.dial(DialOpts::peer_id(peer).build()) {
-                tracing::debug!(%peer, %error, "cannot dial");
+                tracing::debug!(%peer, %error, "not dialled");
             }
         }
     }

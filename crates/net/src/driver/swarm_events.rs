@@ -8,7 +8,10 @@ use crate::swarm::{BehaviourEvent, FAMILY};
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, StreamUpgradeError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the one of two neighbours that should be dialled waits before it dials itself.
+const YIELD: Duration = Duration::from_secs(2);
 
 impl Driver {
     #[expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enum: the rest is for its own parts")]
@@ -18,6 +21,7 @@ impl Driver {
                 tracing::debug!(peer = %peer_id, at = %endpoint.get_remote_address(), "connected");
                 self.peers.connected(peer_id, connection_id, &endpoint, Instant::now());
                 self.kept.reset(&peer_id, Instant::now());
+                self.neighbours.reset(&peer_id, Instant::now());
                 self.tend(peer_id);
                 if let Some(reply) = self.dialling.connected(connection_id) {
                     self.meet(peer_id, reply);
@@ -69,7 +73,13 @@ impl Driver {
                 Err(ping::Failure::Unsupported | ping::Failure::Other { .. }) => {}
             },
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_neighbours(found),
-            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
+                // A peer may have moved from one address to another.
+                let here = self.swarm.behaviour().neighbours();
+                gone.iter()
+                    .filter(|(peer, _)| !here.contains(peer))
+                    .for_each(|(peer, _)| self.neighbours.remove(peer));
+            }
             BehaviourEvent::Punch(event) => match event.result {
                 Ok(_) => {
                     tracing::info!(peer = %event.remote_peer_id, "direct connection through both routers");
@@ -143,6 +153,7 @@ impl Driver {
         if let Some(key) = identity::key_of(&peer) {
             self.dialling.settled(&peer, || Err(NetError::Foreign { peer: key }));
         }
+        self.neighbours.remove(&peer);
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 
@@ -169,13 +180,17 @@ impl Driver {
     }
 
     fn on_neighbours(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let now = Instant::now();
         for (peer, address) in found {
             self.swarm.behaviour_mut().book.add_told(peer, [address]);
-            // A further address of one that we dial already is refused here, and in the book for the next time.
-            if let Err(error) = self.swarm.dial(libp2p::swarm::dial_opts::DialOpts::peer_id(peer).build()) {
-                tracing::trace!(%peer, %error, "neighbour not dialled");
+            // Both ends hear of each other in one moment. If both dialled then, from the port that they listen on, each
+            // would find itself the caller of one and the same connection, and both would fail.
+            let wait = if peer > *self.swarm.local_peer_id() { Duration::ZERO } else { YIELD };
+            if !self.neighbours.contains(&peer) {
+                self.neighbours.insert(peer, now + wait);
             }
         }
+        self.dial_kept();
     }
 
     fn on_listening(&mut self, listener: ListenerId, address: Multiaddr) {

@@ -12,6 +12,7 @@ use libp2p::{
     PeerId, Swarm, SwarmBuilder, allow_block_list, autonat, connection_limits, dcutr, identify,
     identity::Keypair, mdns, memory_connection_limits, noise, ping, relay, tcp, upnp, yamux,
 };
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ impl Behaviour {
     /// Takes the refusal back.
     pub(crate) fn unblock(&mut self, peer: PeerId) {
         self.blocked.unblock_peer(peer);
+    }
+
+    /// Who is on the LAN.
+    pub(crate) fn neighbours(&self) -> HashSet<PeerId> {
+        self.mdns.as_ref().into_iter().flat_map(|mdns| mdns.discovered_nodes()).copied().collect()
     }
 
     /// Whether a peer is refused.
