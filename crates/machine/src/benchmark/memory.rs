@@ -28,11 +28,8 @@ pub(super) fn bandwidth(threads: usize, until: &Until<'_>) -> Result<u64, Measur
     let elements = array_bytes(until)? as usize / size_of::<f64>();
     let (mut a, mut b, mut c) = (vec![0.0_f64; elements], vec![0.0_f64; elements], vec![0.0_f64; elements]);
     let share = elements.div_ceil(threads);
-    let passes = Passes {
-        barrier: Barrier::new(threads),
-        over: AtomicBool::new(false),
-        best: AtomicU64::new(u64::MAX),
-    };
+    // Not `threads`: rounding up may leave the last one nothing, and all wait for all.
+    let passes = Passes::new(elements.div_ceil(share));
     thread::scope(|scope| {
         let parts = a.chunks_mut(share).zip(b.chunks_mut(share)).zip(c.chunks_mut(share));
         for (n, ((a, b), c)) in parts.enumerate() {
@@ -48,12 +45,40 @@ pub(super) fn bandwidth(threads: usize, until: &Until<'_>) -> Result<u64, Measur
     Ok((bytes as f64 * 1e9 / nanoseconds as f64) as u64)
 }
 
-/// What the threads agree by.
+/// What the threads agree by. Times are nanoseconds since `epoch`.
 struct Passes {
     barrier: Barrier,
+    epoch: Instant,
     over: AtomicBool,
-    /// Nanoseconds of the shortest pass.
+    /// When the first thread began this pass. The one that leads may itself have been woken last.
+    begun: AtomicU64,
+    /// When the last thread ended it.
+    ended: AtomicU64,
+    /// The shortest pass.
     best: AtomicU64,
+}
+
+impl Passes {
+    fn new(workers: usize) -> Passes {
+        Passes {
+            barrier: Barrier::new(workers),
+            epoch: Instant::now(),
+            over: AtomicBool::new(false),
+            begun: AtomicU64::new(u64::MAX),
+            ended: AtomicU64::new(0),
+            best: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// What the last pass took; makes ready for the next one.
+    fn take_duration(&self) -> u64 {
+        let begun = self.begun.swap(u64::MAX, Ordering::Relaxed);
+        self.ended.swap(0, Ordering::Relaxed).saturating_sub(begun)
+    }
 }
 
 fn work(passes: &Passes, leads: bool, a: &mut [f64], b: &mut [f64], c: &mut [f64], until: &Until<'_>) {
@@ -72,17 +97,18 @@ fn work(passes: &Passes, leads: bool, a: &mut [f64], b: &mut [f64], c: &mut [f64
         if passes.over.load(Ordering::Relaxed) {
             return;
         }
-        let begun = Instant::now();
+        passes.begun.fetch_min(passes.now(), Ordering::Relaxed);
         let whole = triad(a, b, c, until);
+        passes.ended.fetch_max(passes.now(), Ordering::Relaxed);
         passes.barrier.wait();
         if !leads {
             continue;
         }
+        // The others wait at the barrier above until this is done.
+        let took = passes.take_duration();
         if pass > 0 && whole {
-            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             passes.best.fetch_min(took, Ordering::Relaxed);
         }
-        // The others read this after the next barrier.
         passes.over.store(until.is_cancelled() || (pass > 0 && until.is_over()), Ordering::Relaxed);
     }
 }
