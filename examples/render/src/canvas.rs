@@ -131,7 +131,10 @@ mod tests {
 
     #[test]
     fn the_picture_is_the_same_on_every_machine() {
-        assert_eq!(drawn(1).finished().hash, "f7202a840b095ea5cb7e38a97374698202b565e10d1fe22943f0396f2e094fbb");
+        assert_eq!(
+            drawn(1).finished().hash,
+            "f7202a840b095ea5cb7e38a97374698202b565e10d1fe22943f0396f2e094fbb"
+        );
     }
 
     #[test]
