@@ -289,7 +289,7 @@ impl Guests {
         if !dir.exists() {
             return Ok(());
         }
-        if dir.is_attended().doing("look after the guest")? {
+        if self.shared.is_attended(&id).await? {
             return Err(GuestError::StillRunning(id));
         }
         match dir.orders() {
@@ -417,7 +417,7 @@ impl Shared {
         if let Some(end) = dir.end().doing("read how the guest ended")? {
             return seen(end.how.into_state(end.at), end.usage);
         }
-        if locked(&self.starting).contains_key(id) || dir.is_attended().doing("look after the guest")? {
+        if locked(&self.starting).contains_key(id) || self.is_attended(id).await? {
             return seen(GuestState::Starting, Usage::default());
         }
         let end = self.write_off(&dir)?;
@@ -468,6 +468,21 @@ impl Shared {
         cleared.await.map_err(io::Error::other).doing("clear up behind the guest")?
     }
 
+    /// Whether a guest has a supervisor. One that no longer answers is about to be gone: then we wait until it is.
+    async fn is_attended(&self, id: &GuestId) -> Result<bool, GuestError> {
+        let dir = self.dir(id);
+        if !dir.is_attended().doing("look for the guest's supervisor")? {
+            return Ok(false);
+        }
+        if let Some(line) = self.call(id)?
+            && ask(*id, &line, Request::Status, "say how it is").await?.is_some()
+        {
+            return Ok(true);
+        }
+        let gone = timeout(ANSWER_WITHIN, tokio::task::spawn_blocking(move || dir.wait_unattended())).await;
+        Ok(!matches!(gone, Ok(Ok(Ok(())))))
+    }
+
     /// A connection to a guest's supervisor, if it has one.
     fn call(&self, id: &GuestId) -> Result<Option<Connection>, GuestError> {
         match Connection::open(&self.dir(id)) {
@@ -492,21 +507,24 @@ impl Shared {
     }
 
     /// Stays with a guest until it ends, unless somebody of ours does so already.
-    fn watch(self: &Arc<Shared>, id: GuestId, line: Option<Connection>, child: Option<Child>) {
+    fn watch(self: &Arc<Shared>, id: GuestId, line: Option<Connection>, mut child: Option<Child>) {
         let mut watches = locked(&self.watches);
         if watches.contains_key(&id) {
             return;
         }
         let shared = self.clone();
         let task = tokio::spawn(async move {
-            if let Some(line) = line {
-                line.closed().await;
-            }
-            if let Some(mut child) = child {
-                let _ = child.wait().await;
+            match (&line, &mut child) {
+                (Some(line), _) => line.closed().await,
+                // It was gone before we could call it.
+                (None, Some(child)) => drop(child.wait().await),
+                (None, None) => {}
             }
             locked(&shared.watches).remove(&id);
             shared.tell_end(id).await;
+            if let Some(mut child) = child {
+                let _ = child.wait().await;
+            }
         });
         watches.insert(id, task.abort_handle());
     }

@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +118,8 @@ impl GuestDir {
         self.0.exists()
     }
 
-    /// Makes it, for the owner alone, with its orders in it and the lock already taken: nobody can see it otherwise.
+    /// Makes it, for the owner alone, with its orders in it. Returns its lock, already taken, which says "somebody sees
+    /// to this guest" until all copies of the file are closed.
     pub fn create(&self, orders: &Orders) -> io::Result<File> {
         let unfinished = GuestDir(self.0.with_extension("new"));
         // Left by a node that stopped in the middle of this.
@@ -126,7 +128,8 @@ impl GuestDir {
         }
         DirBuilder::new().mode(0o700).create(unfinished.path())?;
         unfinished.write_whole("orders.json", orders)?;
-        let lock = unfinished.lock()?.ok_or(io::ErrorKind::ResourceBusy)?;
+        let lock = unfinished.lock_file()?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         fs::rename(unfinished.path(), &self.0)?;
         Ok(lock)
     }
@@ -148,30 +151,33 @@ impl GuestDir {
         }
     }
 
-    /// Records how it ended. The first record stands, and is there after a power cut.
+    /// Records how it ended, whole or not at all. It survives a power cut after [`GuestDir::sync`].
     pub fn set_end(&self, end: &End) -> io::Result<()> {
         self.write_whole("end.json", end)
     }
 
-    /// Takes the lock that says "somebody sees to this guest"; `None` when another holds it. It is held until all
-    /// copies of the file are closed.
-    pub fn lock(&self) -> io::Result<Option<File>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.0.join("lock"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    /// Waits until the end's record is on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(self.0.join("end.json"))?.sync_all()?;
+        File::open(&self.0)?.sync_all()
     }
 
     /// Whether a supervisor lives.
     pub fn is_attended(&self) -> io::Result<bool> {
-        Ok(self.lock()?.is_none())
+        match flock(self.lock_file()?, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Blocks until none does.
+    pub fn wait_unattended(&self) -> io::Result<()> {
+        Ok(flock(self.lock_file()?, FlockOperation::LockExclusive)?)
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.0.join("lock"))
     }
 
     /// Where a supervisor's own last words go.
@@ -184,9 +190,7 @@ impl GuestDir {
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
         file.write_all(&serde_json::to_vec(record)?)?;
-        file.sync_all()?;
-        fs::rename(unfinished, self.0.join(name))?;
-        File::open(&self.0)?.sync_all()
+        fs::rename(unfinished, self.0.join(name))
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<T> {
@@ -216,7 +220,8 @@ mod tests {
     fn the_lock_is_held_by_every_copy_of_its_file() {
         let root = tempfile::tempdir().unwrap();
         let dir = GuestDir(root.path().to_owned());
-        let lock = dir.lock().unwrap().unwrap();
+        let lock = dir.lock_file().unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
         let copy = lock.try_clone().unwrap();
         drop(lock);
         assert!(dir.is_attended().unwrap());

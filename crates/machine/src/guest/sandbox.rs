@@ -1,8 +1,8 @@
 //! The inside of a guest, from the birth of its first process until the OCI runtime takes over.
 //!
-//! That process has namespaces of its own for users, mounts, network and processes. It waits until it is
-//! mapped and limited, then mounts the image with a sized layer over it, and becomes the runtime. As the first process
-//! of its namespace it takes all others with it when it dies, and it dies with the supervisor.
+//! That process has namespaces of its own for users, mounts, network and processes. First thing it goes under its
+//! limits; then it mounts the image with a sized layer over it, and becomes the runtime. As the first process of its
+//! namespace it takes all others with it when it dies, and it dies with the supervisor.
 //!
 //! What it mounts, on top of a directory that every Linux has, seen by nobody else. The names are what a guest can
 //! read in its /proc/self/mountinfo, so they say nothing about this machine:
@@ -39,7 +39,7 @@ use rustix::process::{
 };
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::cgroup::Hierarchy;
+use super::cgroup::{Entrance, Hierarchy};
 use super::error::StartError;
 use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
@@ -57,7 +57,9 @@ pub const NAMESPACES: libc::c_int =
 
 /// What the supervisor hands to the first process.
 pub struct Inheritance {
-    /// Says when the process is mapped and limited; takes back the first thing that goes wrong.
+    /// The way under the guest's limits.
+    pub entrance: Entrance,
+    /// Says when the process has its ids; takes back the first thing that goes wrong.
     pub channel: OwnedFd,
     /// Layers as detached mounts under the guest's ids, if the supervisor could make them; else they are opened here.
     pub layers: Option<Vec<OwnedFd>>,
@@ -65,7 +67,7 @@ pub struct Inheritance {
     pub output: [OwnedFd; 2],
 }
 
-/// From the supervisor: the process has its ids and its limits.
+/// From the supervisor: the process has its ids.
 pub const GO: &str = "go";
 
 /// From the first process: the runtime is about to take over (with it comes the directory of its files), or what went
@@ -90,7 +92,7 @@ pub fn open_layers(spec: &GuestSpec, ids: &Ids) -> Result<Option<Vec<OwnedFd>>, 
 /// A user namespace with this map, kept alive by its file alone.
 fn user_namespace(map: &str) -> io::Result<File> {
     let (wait, release) = pipe_with(PipeFlags::CLOEXEC)?;
-    let Some(child) = sys::clone_into(libc::CLONE_NEWUSER)? else {
+    let Some(child) = sys::clone_into(libc::CLONE_NEWUSER, None)? else {
         drop(release);
         // Ends when the supervisor lets go of the pipe, for whatever reason.
         let _ = File::from(wait).read(&mut [0]);
@@ -110,8 +112,9 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
 
 /// Runs in the first process, and becomes the runtime. What goes wrong is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { channel, layers, output } = inheritance;
-    let Err(error) = build_and_run(orders, channel.as_fd(), layers, output);
+    let Inheritance { entrance, channel, layers, output } = inheritance;
+    let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
+    let Err(error) = limited.and_then(|()| build_and_run(orders, channel.as_fd(), layers, output));
     let _ = wire::send(channel.as_fd(), &Launch::Err(error), None);
     process::exit(1)
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A guest is built, started, runs, is perhaps frozen, and ends. Left without a node past its grace it is frozen, then
-//! stopped. How it ended is on the disk before anybody is told.
+//! stopped. How it ended is written down before anybody is told.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,7 +17,8 @@ use std::process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, fcntl_setfl, flock, inotify, openat};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, fcntl_setfl, flock, openat};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
     socketpair, sockopt,
@@ -92,7 +93,7 @@ fn oversee(dir: &GuestDir, orders: &Orders) -> io::Result<()> {
     flock(rustix::stdio::stdin(), FlockOperation::Unlock)?;
     // Only now: closed connections are how a node learns that the guest has ended.
     drop(supervisor);
-    Ok(())
+    dir.sync()
 }
 
 struct Supervisor<'a> {
@@ -111,6 +112,9 @@ struct Supervisor<'a> {
     output: Vec<(Stream, File)>,
     allowance: Allowance,
     log: LogWriter,
+    /// Tells of new files of the runtime. The last field, since the kernel takes 15 ms to close such a file: by then
+    /// everybody knows what they need to.
+    changes: OwnedFd,
 }
 
 enum Phase {
@@ -121,7 +125,6 @@ enum Phase {
     /// The runtime is at work; it writes the file `pid` when the program has begun.
     Starting {
         scratch: OwnedFd,
-        changes: OwnedFd,
     },
     Running,
     /// The program never ran.
@@ -158,6 +161,8 @@ impl<'a> Supervisor<'a> {
             .map_err(StartError::sandbox("wait for signals"))?;
         let log = LogWriter::create(dir.path(), orders.spec.limits.log_bytes)
             .map_err(StartError::sandbox("begin the guest's log"))?;
+        let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
         group.create(&orders.spec.limits)?;
         let (first, channel, output) = start_first_process(orders, group)?;
@@ -177,6 +182,7 @@ impl<'a> Supervisor<'a> {
             output,
             allowance: Allowance { bytes: OUTPUT_RATE, at: Instant::now() },
             log,
+            changes,
         })
     }
 
@@ -209,7 +215,7 @@ impl<'a> Supervisor<'a> {
             .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let phase = match &self.phase {
             Phase::Building { channel } => Some(channel.as_fd()),
-            Phase::Starting { changes, .. } => Some(changes.as_fd()),
+            Phase::Starting { .. } => Some(self.changes.as_fd()),
             Phase::Running | Phase::Failed(_) => None,
         };
         let reads_output = self.allowance.left() > 0;
@@ -304,10 +310,10 @@ impl<'a> Supervisor<'a> {
                     self.kill();
                 }
             }
-            Phase::Starting { changes, scratch } => {
+            Phase::Starting { scratch } => {
                 // Only that something changed matters; the file tells what.
                 let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
-                let mut reader = inotify::Reader::new(changes, &mut buffer);
+                let mut reader = inotify::Reader::new(&self.changes, &mut buffer);
                 while reader.next().is_ok() {}
                 if has_begun(scratch) {
                     self.begin_running();
@@ -321,15 +327,10 @@ impl<'a> Supervisor<'a> {
     fn watch_runtime(&self, scratch: OwnedFd) -> Result<Phase, StartError> {
         self.join_network().map_err(StartError::sandbox("join the guest's network"))?;
         give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let changes = inotify::init(flags)
-            .and_then(|changes| {
-                let path = format!("/proc/self/fd/{}", scratch.as_raw_fd());
-                let kinds = inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::MOVED_TO;
-                inotify::add_watch(&changes, path, kinds).map(|_| changes)
-            })
+        let path = format!("/proc/self/fd/{}", scratch.as_raw_fd());
+        inotify::add_watch(&self.changes, path, WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO)
             .map_err(StartError::sandbox("wait for the runtime"))?;
-        Ok(Phase::Starting { scratch, changes })
+        Ok(Phase::Starting { scratch })
     }
 
     fn join_network(&self) -> io::Result<()> {
@@ -632,14 +633,17 @@ fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, S
         output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
     let (err, their_err) =
         output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
-    let first =
-        sys::clone_into(sandbox::NAMESPACES).map_err(StartError::sandbox("make namespaces for the guest"))?;
+    let entrance = group.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
+    let first = sys::clone_into(sandbox::NAMESPACES, Some(entrance.born_into.as_fd()))
+        .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
         drop((channel, out, err));
-        sandbox::enter(orders, Inheritance { channel: theirs, layers, output: [their_out, their_err] });
+        sandbox::enter(
+            orders,
+            Inheritance { entrance, channel: theirs, layers, output: [their_out, their_err] },
+        );
     };
     let ready = orders.ids.map(first.pid).and_then(|()| {
-        group.enter(first.pid).map_err(StartError::sandbox("put the guest under its limits"))?;
         wire::send(channel.as_fd(), &sandbox::GO, None)
             .map_err(StartError::sandbox("speak to the first process"))
     });

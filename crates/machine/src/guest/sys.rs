@@ -18,11 +18,15 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// Forks this process with namespaces of its own for the child (`CLONE_NEW*`). `None` is returned in the child.
+/// In libc it is a number that does not fit its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Forks this process, with namespaces of its own for the child (`CLONE_NEW*`), into a control group of version 2 if one
+/// is given. `None` is returned in the child.
 ///
 /// # Errors
 /// Refused in a process that has threads: their locks would stay locked for ever in the child.
-pub fn clone_into(namespaces: libc::c_int) -> io::Result<Option<Child>> {
+pub fn clone_into(namespaces: libc::c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Child>> {
     if fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::from_raw_os_error(libc::EDEADLK));
     }
@@ -30,6 +34,10 @@ pub fn clone_into(namespaces: libc::c_int) -> io::Result<Option<Child>> {
     // SAFETY: all of clone_args is integers, for which zero is a valid value.
     let mut args: libc::clone_args = unsafe { mem::zeroed() };
     args.flags = (namespaces | libc::CLONE_PIDFD) as u64;
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has a copy of the memory, as after fork; the process has one thread (checked

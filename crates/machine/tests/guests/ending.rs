@@ -166,7 +166,8 @@ async fn so_does_a_frozen_one(house: House) {
 }
 
 async fn lose(mut house: House, frozen: bool) {
-    let id = house.start("sleep 60 & sleep 60").await;
+    let id = house.start("sleep 60 & echo up; wait").await;
+    house.printed_until(id, "up").await;
     if frozen {
         house.guests.freeze(id).await.expect("it freezes");
     }
