@@ -81,3 +81,35 @@ pub fn book(state: &State, identity: &Identity, lease: &Lease, before: Option<&R
     state.has_room_for(&posting)?;
     Ok(Some(Record::Posted { posting }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ObjectId, PersonId, Timestamp};
+
+    const EUR: Currency = Currency::Iso(*b"EUR");
+    const ANNA: Account = Account::Person(PersonId([1; 32]));
+
+    fn posting(micros: i64) -> Posting {
+        let entries = vec![(ANNA, Amount::new(micros, EUR)), (Account::Income, Amount::new(-micros, EUR))];
+        Posting::new(ObjectId([0; 32]), entries).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_beside_the_rest_is_refused() {
+        let mut state = State::default();
+        let posted = Record::Posted { posting: posting(i64::MAX - 5) };
+        state.apply(&Entry { seq: 1, at: Timestamp(0), record: posted });
+        assert_eq!(state.balance(ANNA, EUR).micros, i64::MAX - 5);
+        assert_eq!(state.has_room_for(&posting(5)), Ok(()));
+        assert_eq!(state.has_room_for(&posting(6)), Err(Arithmetic::Overflow));
+    }
+
+    #[test]
+    fn currencies_have_accounts_of_their_own() {
+        let mut state = State::default();
+        state.apply(&Entry { seq: 1, at: Timestamp(0), record: Record::Posted { posting: posting(7) } });
+        assert_eq!(state.balance(ANNA, Currency::Credit), Amount::zero(Currency::Credit));
+        assert_eq!(state.balances().count(), 2);
+    }
+}

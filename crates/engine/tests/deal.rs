@@ -35,7 +35,9 @@ fn a_lease_goes_from_the_ask_to_two_judgements() {
     assert_eq!((owed(TENANT, Account::Person(lender)), owed(TENANT, Account::Expense)), (-150_000, 150_000));
 
     let before = world.nodes[TENANT].engine.state().reputation.score(lender);
-    assert!(before.kept.mean() > 500 && before.manners.mean() > 500, "kept and signed: {before:?}");
+    assert_eq!(before.kept.mean(), 750, "kept once, and three times signed: {before:?}");
+    assert_eq!(world.nodes[HOST].engine.state().reputation.score(renter).kept.mean(), 750);
+    assert!(before.manners.mean() > 750);
     world.tenant(TENANT, Tenant::Rate { lease, marks: [5, 5, 5], text: "quick".into() }).unwrap();
     world.tenant(HOST, Tenant::Rate { lease, marks: [4, 3, 5], text: "quiet".into() }).unwrap();
     world.run(Span::minutes(1));

@@ -48,6 +48,18 @@ fn a_host_that_vanishes_is_owed_what_was_signed() {
 }
 
 #[test]
+fn the_last_word_of_a_host_that_vanishes_is_its_reason() {
+    let mut world = World::of(1);
+    let lease = world.running();
+    let end = End { lease, side: Side::Host, reason: EndReason::GuestLost, issued: world.now };
+    let end = person(HOST as u8).key.sign(&end).unwrap();
+    world.say(HOST, TENANT, Request::End(end.unverified()));
+    world.vanish(HOST);
+    world.until(Span::minutes(10), |world| world.lease(TENANT, lease).phase.is_ended());
+    assert_eq!(world.lease(TENANT, lease).phase, Phase::Ended(EndReason::GuestLost));
+}
+
+#[test]
 fn a_host_that_vanishes_early_frees_its_tenant() {
     for phase in ["agreed", "fetching", "starting"] {
         let (mut world, lease) = stuck_in(phase);
@@ -56,6 +68,16 @@ fn a_host_that_vanishes_early_frees_its_tenant() {
         assert_eq!(world.lease(TENANT, lease).phase, Phase::Ended(EndReason::HostGone), "{phase}");
         assert_eq!(world.nodes[TENANT].engine.state().ledger.balances().count(), 0);
     }
+}
+
+#[test]
+fn a_host_that_vanishes_from_a_tenant_that_stops_is_not_to_blame() {
+    let mut world = World::of(1);
+    let lease = world.running();
+    world.vanish(HOST);
+    world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
+    world.until(Span::minutes(10), |world| world.lease(TENANT, lease).phase.is_ended());
+    assert_eq!(world.lease(TENANT, lease).phase, Phase::Ended(EndReason::TenantStopped));
 }
 
 #[test]
@@ -156,11 +178,6 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
         let end = End { lease, side: Side::Host, reason, issued: world.now };
         let end = person(HOST as u8).key.sign(&end).unwrap();
         world.say(HOST, TENANT, Request::End(end.unverified()));
-        assert_eq!(
-            world.lease(TENANT, lease).phase,
-            Phase::Ended(EndReason::OwnerStopped),
-            "it said {reason}"
-        );
         let standing = Standing {
             lease,
             phase: Phase::Ended(reason),
@@ -169,6 +186,8 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
             detail: String::new(),
         };
         world.say(HOST, TENANT, Request::Standing(standing));
+        let ended = Phase::Ended(EndReason::OwnerStopped);
+        assert_eq!(world.lease(TENANT, lease).phase, ended, "it said {reason}");
         let score = world.nodes[TENANT].engine.state().reputation.score(person(HOST as u8).party().person);
         assert_eq!((score.leases, score.broken), (1, 1));
     }
@@ -309,17 +328,19 @@ fn a_renewal_is_granted_once_however_often_it_is_asked() {
 }
 
 #[test]
-fn a_granted_renewal_is_learnt_of_even_when_its_answer_was_lost_for_long() {
-    let mut world = World::of(1);
+fn a_granted_renewal_is_learnt_of_even_when_it_has_expired_meanwhile() {
+    let slow = Terms { tick: Span::minutes(10), ..rules() };
+    let mut world = World::lending(Share { terms: slow, ..share() }, 1, 1);
     let lease = world.running();
     world.cut.insert((HOST, TENANT));
     world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
     let renewal = world.lease(TENANT, lease).renewing.clone().unwrap();
     world.say(TENANT, HOST, Request::Renew(renewal.unverified()));
-    world.run(Span::seconds(150));
+    world.run(Span::minutes(6));
+    assert!(renewal.expires < world.now);
     world.cut.clear();
     world.run(Span::minutes(1));
-    assert_eq!(world.lease(TENANT, lease).term, Span::minutes(15), "{}", world.picture());
+    assert!(world.both(lease, |lease| lease.term == Span::minutes(15)), "{}", world.picture());
 }
 
 #[test]
@@ -336,6 +357,35 @@ fn a_renewal_that_came_too_late_makes_room_for_another() {
     world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
     world.run(Span::minutes(1));
     assert!(world.both(lease, |lease| lease.term == Span::minutes(15)));
+}
+
+#[test]
+fn a_renewal_that_the_end_overtook_hides_nothing() {
+    let mut world = World::of(1);
+    let lease = world.running();
+    world.cut.insert((HOST, TENANT));
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
+    world.nodes[HOST].machine.lose(lease);
+    world.run(Span::seconds(61));
+    world.cut.clear();
+    world.ended(lease);
+    let tenant = world.lease(TENANT, lease);
+    assert!(tenant.renewing.is_none());
+    assert_eq!(tenant.detail, "no guest runs under this lease");
+}
+
+#[test]
+fn a_renewal_that_cannot_be_counted_to_the_end_is_refused() {
+    let mut dear = share();
+    dear.resources.memory = 1 << 50;
+    dear.prices.memory_gib = 1_000_000_000_000;
+    dear.terms = Terms { longest: Span::hours(9), credit: i64::MAX, ..rules() };
+    dear.terms.renewal = RenewalTerms::Automatic { longest: Span::days(1) };
+    let mut world = World::lending(dear, 1, 1);
+    let cap = model::Rate::hourly(model::Amount::new(i64::MAX, EUR));
+    let resources = Resources { memory: 1 << 50, ..wish().resources };
+    let lease = world.deal(TENANT, AskTerms { resources, cap, term: Span::hours(8), ..wish() });
+    assert_eq!(renew(&mut world, lease, Span::hours(1)), "cannot_be_counted");
 }
 
 #[test]
@@ -372,13 +422,23 @@ fn a_lease_is_judged_once_after_its_end_by_its_parties() {
     assert_eq!(code(world.say(TENANT, HOST, Request::Rate(second))), "rated_already");
     let known = world.lease(TENANT, lease).ratings[&Side::Tenant].unverified();
     assert_eq!(world.say(TENANT, HOST, Request::Rate(known)), Response::Done, "the same again does no harm");
+
+    world.tenant(HOST, Tenant::Rate { lease, marks: [5, 5, 5], text: String::new() }).unwrap();
+    let own = world.lease(HOST, lease).ratings[&Side::Host].unverified();
+    assert_eq!(
+        code(world.say(TENANT, HOST, Request::Rate(own))),
+        "not_the_sender",
+        "nobody judges in our name"
+    );
 }
 
 #[test]
 fn without_a_receipt_there_is_nothing_to_judge_by() {
     let (mut world, lease) = stuck_in("fetching");
     world.ended(lease);
-    for node in [HOST, TENANT] {
+    for (node, other) in [(HOST, TENANT), (TENANT, HOST)] {
+        let score = world.nodes[node].engine.state().reputation.score(person(other as u8).party().person);
+        assert_eq!((score.leases, score.kept.mean()), (1, 500), "nothing was kept or broken");
         assert_eq!(
             world
                 .tenant(node, Tenant::Rate { lease, marks: [1, 1, 1], text: String::new() })

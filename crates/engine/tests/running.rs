@@ -85,6 +85,36 @@ fn used_up_credit_freezes_and_then_closes() {
 }
 
 #[test]
+fn who_signs_late_for_more_than_the_credit_stays_frozen() {
+    let mut world = World::lending(Share { terms: Terms { credit: 100_000, ..rules() }, ..share() }, 1, 1);
+    let lease = world.running();
+    world.run(Span::seconds(70));
+    world.cut.insert((HOST, TENANT));
+    world.until(Span::minutes(5), |world| {
+        world.lease(HOST, lease).phase == Phase::Frozen(FreezeReason::Unsigned)
+    });
+    world.cut.clear();
+    world.until(Span::minutes(1), |world| world.lease(HOST, lease).receipt.as_ref().unwrap().number > 1);
+    assert_eq!(world.lease(HOST, lease).phase, Phase::Frozen(FreezeReason::CreditUsedUp));
+    let ran = world.nodes[HOST].count(|record| matches!(record, Record::Moved { phase: Phase::Running, .. }));
+    assert_eq!(ran, 1, "it did not run in between");
+}
+
+#[test]
+fn an_answer_to_an_older_total_changes_nothing() {
+    let mut world = World::of(1);
+    let lease = world.running();
+    world.run(Span::seconds(61));
+    let old = world.lease(TENANT, lease).receipt.clone().unwrap();
+    world.cut.insert((HOST, TENANT));
+    world.run(Span::seconds(60));
+    let (topic, response) = (Topic::Tick(lease, old.id()), Response::Tick(old.second_signed().unverified()));
+    let (now, before) = (world.now, world.lease(HOST, lease).clone());
+    world.nodes[HOST].decide(now, Input::Answer { topic, response }).unwrap().unwrap();
+    assert_eq!(*world.lease(HOST, lease), before);
+}
+
+#[test]
 fn a_gift_is_metered_and_costs_nothing() {
     let gift = Prices { mode: Mode::Gift, currency: Currency::Credit, core: 0, memory_gib: 0, disk_gib: 0 };
     let mut world =

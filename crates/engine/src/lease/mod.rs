@@ -14,6 +14,7 @@
 
 mod deal;
 mod refusal;
+mod renewal;
 mod run;
 mod want;
 
@@ -339,7 +340,7 @@ pub fn tenant(engine: &Engine, now: Timestamp, command: Tenant) -> Result<Step, 
         Tenant::Ask { offer, terms, nonce } => deal::ask(identity, now, &offer, *terms, nonce),
         Tenant::GiveUp(ask) => Ok(deal::give_up(state, ask)),
         Tenant::Stop(lease) => Ok(run::tenant_stops(identity, state, now, lease)?),
-        Tenant::Renew { lease, more } => run::ask_renewal(identity, state, now, lease, more),
+        Tenant::Renew { lease, more } => renewal::ask(identity, state, now, lease, more),
         Tenant::Rate { lease, marks, text } => run::rate(identity, state, now, lease, marks, text),
     }
 }
@@ -358,7 +359,7 @@ pub fn request(engine: &Engine, now: Timestamp, from: PeerKey, request: Request)
         Request::Ask(ask) => deal::quote(engine, now, from, &ask),
         Request::Lease(lease) => deal::agree(engine, now, from, &lease),
         Request::Tick(tick) => run::sign_tick(engine, now, from, &tick),
-        Request::Renew(renewal) => run::grant_renewal(&engine.identity, &engine.state.lease, now, from, &renewal),
+        Request::Renew(renewal) => renewal::grant(&engine.identity, &engine.state.lease, now, from, &renewal),
         Request::End(end) => run::hear_end(engine, now, from, &end),
         Request::Rate(rating) => run::hear_rating(engine, now, from, &rating),
         Request::Standing(standing) => Ok(run::hear_standing(&engine.identity, &engine.state.lease, now, from, &standing)?),
@@ -375,7 +376,7 @@ pub fn answer(engine: &Engine, now: Timestamp, topic: Topic, response: Response)
         Topic::Ask(ask) => deal::quoted(engine, now, ask, response),
         Topic::Lease(lease) => deal::countersigned(engine, lease, response),
         Topic::Tick(lease, _) => run::receipted(engine, now, lease, response),
-        Topic::Renewal(lease, renewal) => run::renewed(&engine.state.lease, lease, renewal, response),
+        Topic::Renewal(lease, renewal) => renewal::answered(&engine.state.lease, lease, renewal, response),
         Topic::Where(lease, _) => run::stands(engine, now, lease, response),
         Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) => Ok(Step::default()),
     }

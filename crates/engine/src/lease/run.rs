@@ -1,13 +1,12 @@
-//! A lease while it runs: phases, ticks and receipts, renewal, the end, the judgement after.
+//! A lease while it runs: phases, ticks and receipts, the end, the judgement after.
 
 use super::{Lease, Refusal, State, deal};
 use crate::input::{Machine, Meter};
 use crate::{Engine, Identity, Step, ledger};
-use model::envelope::CLOCK_SKEW;
 use model::message::{Response, Standing};
 use model::record::Record;
 use model::{
-    Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Renewal, RenewalTerms, Side, Signed, Span, Tick, Timestamp,
+    Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Side, Signed, Span, Tick, Timestamp,
     Unverified, Usage,
 };
 
@@ -43,12 +42,7 @@ impl State {
         if now.since(since) <= patience(lease) {
             return Vec::new();
         }
-        // When we wanted to stop anyway, nobody is to blame.
-        let reason = match lease.phase {
-            Phase::Closing(reason) => reason,
-            Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Ended(_) => EndReason::HostGone,
-        };
-        ending(&identity.key, lease, reason, now, "")
+        ending(&identity.key, lease, unsaid(lease, now, EndReason::HostGone), now, "")
     }
 }
 
@@ -106,12 +100,17 @@ fn tenant_time(identity: &Identity, lease: &Lease, now: Timestamp) -> Vec<Record
     if !stuck {
         return Vec::new();
     }
-    let reason = match lease.phase {
-        Phase::Closing(reason) => reason,
-        Phase::Running | Phase::Frozen(_) => EndReason::TermOver,
-        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Ended(_) => EndReason::HostGone,
-    };
-    ending(&identity.key, lease, reason, now, "the host did not say how it ended")
+    let likely = if lease.phase.is_live() { EndReason::TermOver } else { EndReason::HostGone };
+    ending(&identity.key, lease, unsaid(lease, now, likely), now, "the host did not say how it ended")
+}
+
+/// Why a lease has ended whose host says no more. When we wanted to stop anyway, nobody is to blame.
+fn unsaid(lease: &Lease, now: Timestamp, likely: EndReason) -> EndReason {
+    match (lease.phase, lease.ends.get(&Side::Host)) {
+        (Phase::Closing(reason), _) => reason,
+        (_, Some(word)) => believed(lease, word.reason, now),
+        (_, None) => likely,
+    }
 }
 
 /// As host: what the machine tells.
@@ -332,11 +331,10 @@ pub fn hear_end(engine: &Engine, now: Timestamp, from: PeerKey, end: &Unverified
     if !lease.ends.contains_key(&end.side) {
         records.push(Record::Ended { end: end.clone() });
     }
-    match (lease.side, lease.phase) {
-        (_, Phase::Ended(_)) | (Side::Host, Phase::Closing(_)) => {}
-        // Whatever reason a tenant gives, it is the tenant who stops.
-        (Side::Host, _) => records.push(moved(lease, Phase::Closing(EndReason::TenantStopped), "")),
-        (Side::Tenant, _) => records.extend(ending(&engine.identity.key, lease, believed(lease, end.reason, now), now, "")),
+    // Whatever reason a tenant gives, it is the tenant who stops. A tenant is moved by its host's standing, which also
+    // says what went wrong; the host's word is kept as a proof.
+    if lease.side == Side::Host && lease.may_go_on() {
+        records.push(moved(lease, Phase::Closing(EndReason::TenantStopped), ""));
     }
     Ok(Step::and_answer(records, Response::Done))
 }
@@ -373,14 +371,12 @@ pub fn stands(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) 
 }
 
 fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standing) -> Vec<Record> {
-    // We may want it stopped, and the host has not heard of it yet.
-    let stopping = matches!(lease.phase, Phase::Closing(EndReason::TenantStopped));
-    // Never back: a guest that runs was fetched and started. Old news came late.
+    // Never back: a guest that runs was fetched and started, and what we want stopped goes on only until the host hears.
     let late = stage(standing.phase) < stage(lease.phase);
     match standing.phase {
         _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
         Phase::Ended(reason) => ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail),
-        _ if stopping || late => Vec::new(),
+        _ if late => Vec::new(),
         phase @ (Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
             vec![moved(lease, phase, &standing.detail)]
         }
@@ -432,80 +428,6 @@ pub fn standing(lease: &Lease) -> Standing {
     Standing { lease: lease.id(), phase: lease.phase, started: lease.started, fetched: None, detail: lease.detail.clone() }
 }
 
-/// As tenant: asks for more time.
-///
-/// # Errors
-/// When the terms do not allow it, or one waits already.
-pub fn ask_renewal(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, more: Span) -> Result<Step, crate::Refusal> {
-    let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
-    if lease.side != Side::Tenant {
-        return Err(Refusal::WrongSide(Side::Tenant).into());
-    }
-    may_renew(lease, more)?;
-    if lease.renewing.is_some() {
-        return Err(Refusal::RenewalPending.into());
-    }
-    let number = u32::try_from(lease.renewals.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let (host, tenant) = (lease.contract.host.device, lease.contract.tenant.device);
-    let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + CLOCK_SKEW };
-    Ok(Step::of(vec![Record::RenewalAsked { renewal: identity.key.sign(&renewal)? }]))
-}
-
-/// As host: grants more time where the terms of the lease promise it.
-///
-/// # Errors
-/// Why not.
-pub fn grant_renewal(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, renewal: &Unverified<Renewal>) -> Result<Step, crate::Refusal> {
-    let renewal = renewal.verify_past()?;
-    let lease = between(state, from, renewal.lease, Side::Host)?;
-    if let Some(known) = lease.renewals.iter().find(|known| known.id() == renewal.id()) {
-        return Ok(Step::answer(Response::Renewal(known.second_signed().unverified())));
-    }
-    let renewal = renewal.unverified().verify(now)?;
-    if renewal.signer() != lease.contract.tenant.device || renewal.host != lease.contract.host.device {
-        return Err(Refusal::NotTheSender.into());
-    }
-    if usize::try_from(renewal.number).is_ok_and(|number| number != lease.renewals.len() + 1) {
-        return Err(Refusal::Differs("number").into());
-    }
-    may_renew(lease, renewal.more)?;
-    let renewal = identity.key.countersign(&renewal)?;
-    let answer = Response::Renewal(renewal.second_signed().unverified());
-    Ok(Step::and_answer(vec![Record::Renewed { renewal }], answer))
-}
-
-fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
-    if !lease.may_go_on() {
-        return Err(Refusal::WrongPhase { phase: lease.phase });
-    }
-    lease.contract.rate.over(lease.term + more)?;
-    match lease.contract.rules.renewal {
-        RenewalTerms::Automatic { longest } if lease.term + more <= longest => Ok(()),
-        RenewalTerms::Automatic { longest } => Err(Refusal::RenewalTooLong { asked: lease.term + more, longest }),
-        RenewalTerms::Never | RenewalTerms::Ask => Err(Refusal::NoRenewal),
-    }
-}
-
-/// As tenant: the host has signed the renewal, or will not. What it has signed once it never denies after, so that a
-/// denial makes room for another.
-///
-/// # Errors
-/// When its signature proves nothing.
-pub fn renewed(state: &State, id: LeaseId, renewal: Id<Renewal>, response: Response) -> Result<Step, crate::Refusal> {
-    let ours = state.get(id).and_then(|lease| lease.renewing.as_ref()).filter(|ours| ours.id() == renewal);
-    match (ours, response) {
-        (Some(ours), Response::Renewal(theirs)) => {
-            let renewal = model::Cosigned::join(ours.clone(), theirs.verify_past()?)?;
-            Ok(Step::of(vec![Record::Renewed { renewal }]))
-        }
-        (Some(_), Response::Denied(denial)) if !deal::is_for_now(&denial) => {
-            let (code, sentence) = (deal::clip(&denial.code, 64), deal::clip(&denial.sentence, 400));
-            Ok(Step::of(vec![Record::RenewalRefused { lease: id, renewal, code, sentence }]))
-        }
-        (Some(_) | None, _) => Ok(Step::default()),
-    }
-}
-
 /// Judges the other party of an ended lease.
 ///
 /// # Errors
@@ -532,7 +454,8 @@ pub fn hear_rating(engine: &Engine, now: Timestamp, from: PeerKey, rating: &Unve
     let rating = rating.verify(now)?;
     let id = rating.receipt.lease;
     let lease = engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
-    if rating.side != lease.side.other() || rating.signer() != lease.other().device {
+    // That the signer is a party of the receipt was checked with its signature.
+    if rating.side != lease.side.other() {
         return Err(Refusal::NotTheSender.into());
     }
     let (contract, receipt) = (&lease.contract, &rating.receipt);
@@ -551,6 +474,10 @@ pub fn hear_rating(engine: &Engine, now: Timestamp, from: PeerKey, rating: &Unve
     Ok(Step::and_answer(vec![rated], Response::Done))
 }
 
-fn between(state: &State, from: PeerKey, id: LeaseId, side: Side) -> Result<&Lease, Refusal> {
+/// The lease between us and a peer, when we are this side of it.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn between(state: &State, from: PeerKey, id: LeaseId, side: Side) -> Result<&Lease, Refusal> {
     state.get(id).filter(|lease| lease.peer == from && lease.side == side).ok_or(Refusal::UnknownLease(id))
 }

@@ -1,0 +1,85 @@
+//! More time for a lease: asked by the tenant, granted by the host where the terms of the lease promise it.
+
+use super::run::between;
+use super::{Lease, Refusal, State, deal};
+use crate::{Identity, Step};
+use model::envelope::CLOCK_SKEW;
+use model::message::Response;
+use model::record::Record;
+use model::{Cosigned, Id, PeerKey, Renewal, RenewalTerms, Side, Span, Timestamp, Unverified};
+
+type LeaseId = Id<model::Lease>;
+
+/// As tenant: asks for more time.
+///
+/// # Errors
+/// When the terms do not allow it, or one waits already.
+pub fn ask(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, more: Span) -> Result<Step, crate::Refusal> {
+    let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
+    if lease.side != Side::Tenant {
+        return Err(Refusal::WrongSide(Side::Tenant).into());
+    }
+    may_renew(lease, more)?;
+    if lease.renewing.is_some() {
+        return Err(Refusal::RenewalPending.into());
+    }
+    let number = u32::try_from(lease.renewals.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let (host, tenant) = (lease.contract.host.device, lease.contract.tenant.device);
+    let renewal = Renewal { lease: id, number, host, tenant, more, issued: now, expires: now + CLOCK_SKEW };
+    Ok(Step::of(vec![Record::RenewalAsked { renewal: identity.key.sign(&renewal)? }]))
+}
+
+/// As host: grants more time where the terms of the lease promise it.
+///
+/// # Errors
+/// Why not.
+pub fn grant(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, renewal: &Unverified<Renewal>) -> Result<Step, crate::Refusal> {
+    let renewal = renewal.verify_past()?;
+    let lease = between(state, from, renewal.lease, Side::Host)?;
+    if let Some(known) = lease.renewals.iter().find(|known| known.id() == renewal.id()) {
+        return Ok(Step::answer(Response::Renewal(known.second_signed().unverified())));
+    }
+    let renewal = renewal.unverified().verify(now)?;
+    if renewal.signer() != lease.contract.tenant.device || renewal.host != lease.contract.host.device {
+        return Err(Refusal::NotTheSender.into());
+    }
+    if usize::try_from(renewal.number).is_ok_and(|number| number != lease.renewals.len() + 1) {
+        return Err(Refusal::Differs("number").into());
+    }
+    may_renew(lease, renewal.more)?;
+    let renewal = identity.key.countersign(&renewal)?;
+    let answer = Response::Renewal(renewal.second_signed().unverified());
+    Ok(Step::and_answer(vec![Record::Renewed { renewal }], answer))
+}
+
+fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
+    if !lease.may_go_on() {
+        return Err(Refusal::WrongPhase { phase: lease.phase });
+    }
+    lease.contract.rate.over(lease.term + more)?;
+    match lease.contract.rules.renewal {
+        RenewalTerms::Automatic { longest } if lease.term + more <= longest => Ok(()),
+        RenewalTerms::Automatic { longest } => Err(Refusal::RenewalTooLong { asked: lease.term + more, longest }),
+        RenewalTerms::Never | RenewalTerms::Ask => Err(Refusal::NoRenewal),
+    }
+}
+
+/// As tenant: the host has signed the renewal, or will not. What it has signed once it never denies after, so that a
+/// denial makes room for another.
+///
+/// # Errors
+/// When its signature proves nothing.
+pub fn answered(state: &State, id: LeaseId, renewal: Id<Renewal>, response: Response) -> Result<Step, crate::Refusal> {
+    let ours = state.get(id).and_then(|lease| lease.renewing.as_ref()).filter(|ours| ours.id() == renewal);
+    match (ours, response) {
+        (Some(ours), Response::Renewal(theirs)) => {
+            let renewal = Cosigned::join(ours.clone(), theirs.verify_past()?)?;
+            Ok(Step::of(vec![Record::Renewed { renewal }]))
+        }
+        (Some(_), Response::Denied(denial)) if !deal::is_for_now(&denial) => {
+            let (code, sentence) = (deal::clip(&denial.code, 64), deal::clip(&denial.sentence, 400));
+            Ok(Step::of(vec![Record::RenewalRefused { lease: id, renewal, code, sentence }]))
+        }
+        (Some(_) | None, _) => Ok(Step::default()),
+    }
+}
