@@ -1,1 +1,31 @@
-//! Sublet.
+//! The one door: routes, shapes, error codes, OpenAPI, and a typed client for programs in Rust.
+//!
+//! A face shows and asks; it holds no rule. What it can ask is [`router`], over TCP on the loopback with a token, over a
+//! Unix socket ([`serve()`]), or inside the program. What comes and goes are the [`shapes`]; what is not granted is a
+//! [`Problem`].
+
+mod client;
+mod door;
+mod guard;
+pub mod pack;
+mod problem;
+mod router;
+mod routes;
+mod serve;
+pub mod shapes;
+mod share;
+mod shim;
+mod stream;
+
+pub use client::{Client, ClientError, Events, Pieces, Told};
+pub use guard::{Guard, Token};
+pub use problem::Problem;
+pub use router::{openapi, router};
+pub use serve::{Announcement, ServeError, Serving, USUAL_PORT, serve, socket_path, token_path};
+
+pub use node;
+
+/// What works on this machine, what does not, and what mends it. It needs no node.
+pub fn doctor() -> shapes::Doctor {
+    shim::doctor().into()
+}

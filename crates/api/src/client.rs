@@ -1,0 +1,514 @@
+//! A typed client: the same shapes from the other side, over the Unix socket or TCP.
+
+use crate::pack::Pack;
+use crate::problem::Problem;
+use crate::serve::socket_path;
+use crate::shapes::{
+    BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
+    Inventory, Lease, Leases, Ledger, Listings, Marks, Measured, Met, More, MyOffer, Peers, Port, Ports,
+    Postings, Pull, Query, RecordChecked, RentWish, Reputation, Score, ShareWish, Status,
+};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::{Method, Request, Response, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+/// The largest answer that is read whole, in bytes.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// The largest event of a stream, in bytes.
+const LARGEST_EVENT: usize = 4 << 20;
+
+/// How long an answer may take to begin: longer than the node itself allows any.
+const ANSWER_TIME: Duration = Duration::from_secs(180);
+
+/// A client of a running node.
+#[derive(Clone, Debug)]
+pub struct Client {
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Socket(PathBuf),
+    Port { address: SocketAddr, token: String },
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no node runs in {}", .0.display())]
+    NoNode(PathBuf),
+    /// The node said why not.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// The connection broke, or never came about.
+    #[error("the node cannot be asked: {0}")]
+    Io(#[from] std::io::Error),
+    /// The connection broke while something was said.
+    #[error("the connection to the node broke: {0}")]
+    Http(#[from] hyper::Error),
+    /// The node took too long.
+    #[error("the node did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The answer is none that this program knows.
+    #[error("the node's answer makes no sense to this program ({0}): are both of one version?")]
+    Answer(String),
+}
+
+impl Client {
+    /// A client of the node that runs in this data directory.
+    pub fn of(data: &Path) -> Client {
+        Client { way: Way::Socket(socket_path(data)) }
+    }
+
+    /// A client of the node at this address, by its token.
+    pub fn at(address: SocketAddr, token: String) -> Client {
+        Client { way: Way::Port { address, token } }
+    }
+
+    /// Who the node is, and how it goes.
+    ///
+    /// # Errors
+    /// When there is no node, or it says why not. So for all others.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// What works on the node's machine.
+    pub async fn doctor(&self) -> Result<Doctor, ClientError> {
+        self.get("/v1/doctor").await
+    }
+
+    /// What the node's machine has.
+    pub async fn inventory(&self) -> Result<Inventory, ClientError> {
+        self.get("/v1/inventory").await
+    }
+
+    /// Checks the node's record.
+    pub async fn record(&self) -> Result<RecordChecked, ClientError> {
+        self.get("/v1/record").await
+    }
+
+    /// Stops the node.
+    pub async fn shut_down(&self) -> Result<(), ClientError> {
+        self.ask(Method::POST, "/v1/shutdown", &()).await.map(drop)
+    }
+
+    /// Measures the node's machine. Dropping it cancels.
+    pub async fn benchmark(&self) -> Result<Told<BenchmarkProgress, Measured>, ClientError> {
+        self.told("/v1/benchmark", &()).await
+    }
+
+    /// What the node lends.
+    pub async fn offer(&self) -> Result<MyOffer, ClientError> {
+        self.get("/v1/offer").await
+    }
+
+    /// Lends.
+    pub async fn set_offer(&self, wish: &ShareWish) -> Result<MyOffer, ClientError> {
+        self.sent(Method::PUT, "/v1/offer", wish).await
+    }
+
+    /// Lends nothing any more.
+    pub async fn unset_offer(&self) -> Result<MyOffer, ClientError> {
+        self.sent(Method::DELETE, "/v1/offer", &()).await
+    }
+
+    /// A page of the market.
+    pub async fn offers(&self, after: Option<&str>) -> Result<Listings, ClientError> {
+        self.get(&format!(
+            "/v1/offers{}",
+            after.map(|after| format!("?after={}", escape(after))).unwrap_or_default()
+        ))
+        .await
+    }
+
+    /// What suits.
+    pub async fn search(&self, query: &Query) -> Result<Found, ClientError> {
+        self.sent(Method::POST, "/v1/market/search", query).await
+    }
+
+    /// Agrees a lease.
+    pub async fn rent(&self, wish: &RentWish) -> Result<Lease, ClientError> {
+        self.sent(Method::POST, "/v1/leases", wish).await
+    }
+
+    /// A page of leases, ended ones too if they are wanted.
+    pub async fn leases(&self, all: bool, after: Option<&str>) -> Result<Leases, ClientError> {
+        self.get(&format!(
+            "/v1/leases?all={all}{}",
+            after.map(|after| format!("&after={}", escape(after))).unwrap_or_default()
+        ))
+        .await
+    }
+
+    /// One lease.
+    pub async fn lease(&self, id: &str) -> Result<Lease, ClientError> {
+        self.get(&format!("/v1/leases/{}", escape(id))).await
+    }
+
+    /// Ends a lease.
+    pub async fn stop(&self, id: &str) -> Result<Lease, ClientError> {
+        self.sent(Method::DELETE, &format!("/v1/leases/{}", escape(id)), &()).await
+    }
+
+    /// Asks for more time.
+    pub async fn renew(&self, id: &str, more: More) -> Result<Lease, ClientError> {
+        self.sent(Method::POST, &format!("/v1/leases/{}/renew", escape(id)), &more).await
+    }
+
+    /// Judges the other party.
+    pub async fn rate(&self, id: &str, marks: &Marks) -> Result<Lease, ClientError> {
+        self.sent(Method::POST, &format!("/v1/leases/{}/rate", escape(id)), marks).await
+    }
+
+    /// What a guest has printed, piece by piece.
+    pub async fn logs(&self, id: &str, follow: bool, from: u64) -> Result<Pieces, ClientError> {
+        let path = format!("/v1/leases/{}/logs?follow={follow}&from={from}", escape(id));
+        Ok(Pieces(self.ask(Method::GET, &path, &()).await?.into_body()))
+    }
+
+    /// Ports that lead into a guest.
+    pub async fn ports(&self, id: &str) -> Result<Ports, ClientError> {
+        self.get(&format!("/v1/leases/{}/ports", escape(id))).await
+    }
+
+    /// Lets a port lead into a guest.
+    pub async fn open_port(&self, id: &str, port: Port) -> Result<Port, ClientError> {
+        self.sent(Method::POST, &format!("/v1/leases/{}/ports", escape(id)), &port).await
+    }
+
+    /// The dispute pack of a lease.
+    pub async fn pack(&self, id: &str) -> Result<Pack, ClientError> {
+        self.get(&format!("/v1/leases/{}/pack", escape(id))).await
+    }
+
+    /// All images.
+    pub async fn images(&self) -> Result<Images, ClientError> {
+        self.get("/v1/images").await
+    }
+
+    /// One image.
+    pub async fn image(&self, id: &str) -> Result<Inspection, ClientError> {
+        self.get(&format!("/v1/images/{}", escape(id))).await
+    }
+
+    /// Removes an image.
+    pub async fn remove_image(&self, id: &str) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, &format!("/v1/images/{}", escape(id)), &()).await.map(drop)
+    }
+
+    /// Fetches an image from its registry. Dropping it cancels.
+    pub async fn pull(&self, wish: &Pull) -> Result<Told<ImageProgress, Image>, ClientError> {
+        self.told("/v1/images/pull", wish).await
+    }
+
+    /// Takes an image from a file or directory. Dropping it cancels.
+    pub async fn import(&self, wish: &Import) -> Result<Told<ImageProgress, Image>, ClientError> {
+        self.told("/v1/images/import", wish).await
+    }
+
+    /// Makes an image of a folder. Dropping it cancels.
+    pub async fn build(&self, wish: &Build) -> Result<Told<ImageProgress, Image>, ClientError> {
+        self.told("/v1/images/build", wish).await
+    }
+
+    /// The balance of each account.
+    pub async fn ledger(&self) -> Result<Ledger, ClientError> {
+        self.get("/v1/ledger").await
+    }
+
+    /// A page of postings.
+    pub async fn postings(&self, before: Option<u64>) -> Result<Postings, ClientError> {
+        self.get(&format!(
+            "/v1/ledger/postings{}",
+            before.map(|before| format!("?before={before}")).unwrap_or_default()
+        ))
+        .await
+    }
+
+    /// All of whom something is known.
+    pub async fn reputation(&self) -> Result<Reputation, ClientError> {
+        self.get("/v1/reputation").await
+    }
+
+    /// What is known of one person.
+    pub async fn reputation_of(&self, person: &str) -> Result<Score, ClientError> {
+        self.get(&format!("/v1/reputation/{}", escape(person))).await
+    }
+
+    /// Who is connected.
+    pub async fn peers(&self) -> Result<Peers, ClientError> {
+        self.get("/v1/peers").await
+    }
+
+    /// Meets the peer at an address.
+    pub async fn dial(&self, address: &str) -> Result<Met, ClientError> {
+        self.sent(Method::POST, "/v1/peers", &Dial { address: address.to_owned() }).await
+    }
+
+    /// What happens, as it happens.
+    pub async fn events(&self) -> Result<Events, ClientError> {
+        let body = self.ask(Method::GET, "/v1/events", &()).await?.into_body();
+        Ok(Events(Lines::new(body)))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.sent(Method::GET, path, &()).await
+    }
+
+    async fn sent<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let response = self.ask(method, path, body).await?;
+        read(&whole(response.into_body()).await?)
+    }
+
+    async fn told<P, T>(&self, path: &str, body: &impl Serialize) -> Result<Told<P, T>, ClientError> {
+        let body = self.ask(Method::POST, path, body).await?.into_body();
+        Ok(Told { lines: Lines::new(body), what: PhantomData })
+    }
+
+    /// The answer, once it has begun and is no problem.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let response = timeout(ANSWER_TIME, self.send(method, path, body))
+            .await
+            .map_err(|_| ClientError::Timeout(ANSWER_TIME))??;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let said = whole(response.into_body()).await?;
+        let problem = serde_json::from_slice(&said).unwrap_or_else(|_| strange(status, &said));
+        Err(ClientError::Problem(problem))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = Request::builder().method(&method).uri(path);
+        let body = if method == Method::GET { Bytes::new() } else { to_json(body)?.into() };
+        let request =
+            if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|error| nobody(error, socket))?;
+                exchange(stream, request.header(HOST, "localhost").body(Full::new(body))).await
+            }
+            Way::Port { address, token } => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let request = request
+                    .header(HOST, address.to_string())
+                    .header(AUTHORIZATION, format!("Bearer {token}"));
+                exchange(stream, request.body(Full::new(body))).await
+            }
+        }
+    }
+}
+
+/// Nobody listens at the socket: there is none, or it was left behind.
+fn nobody(error: std::io::Error, socket: &Path) -> ClientError {
+    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+        return ClientError::NoNode(socket.parent().unwrap_or(socket).to_owned());
+    }
+    error.into()
+}
+
+/// One connection for one request: to dial a socket takes microseconds.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Result<Request<Full<Bytes>>, axum::http::Error>,
+) -> Result<Response<Incoming>, ClientError> {
+    let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer, or when nobody reads that any more.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}
+
+/// What is refused before a route is reached may be no problem document.
+fn strange(status: StatusCode, said: &[u8]) -> Problem {
+    Problem::new(
+        status,
+        "strange_answer",
+        String::from_utf8_lossy(said).chars().take(400).collect::<String>(),
+    )
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, ClientError> {
+    let limited = Limited::new(body, LARGEST_ANSWER).collect().await;
+    limited.map(|collected| collected.to_bytes()).map_err(|error| match error.downcast::<hyper::Error>() {
+        Ok(broken) => ClientError::Http(*broken),
+        Err(other) if other.is::<LengthLimitError>() => {
+            ClientError::Answer(format!("more than {LARGEST_ANSWER} bytes"))
+        }
+        Err(other) => ClientError::Answer(other.to_string()),
+    })
+}
+
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(json).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
+    serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+/// Makes a text one part of a path: names of images have slashes in them.
+fn escape(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// What a guest prints, piece by piece.
+pub struct Pieces(Incoming);
+
+impl Pieces {
+    /// The next piece; none after the last.
+    ///
+    /// # Errors
+    /// When the host is gone, or the log cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match self.0.frame().await.transpose()? {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(piece) = frame.into_data() {
+                        return Ok(Some(piece));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What happens, one after the other.
+pub struct Events(Lines);
+
+impl Events {
+    /// The next; none once the node has stopped.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        let Some((_, data)) = self.0.next().await? else { return Ok(None) };
+        read(data.as_bytes()).map(Some)
+    }
+}
+
+/// Work that tells how far it has come.
+pub struct Told<P, T> {
+    lines: Lines,
+    what: PhantomData<fn() -> (P, T)>,
+}
+
+impl<P: DeserializeOwned, T: DeserializeOwned> Told<P, T> {
+    /// What the work came to. `progress` hears how far it is.
+    ///
+    /// # Errors
+    /// Why it came to nothing.
+    pub async fn done(mut self, mut progress: impl FnMut(P)) -> Result<T, ClientError> {
+        while let Some((name, data)) = self.lines.next().await? {
+            match name.as_str() {
+                "progress" => progress(read(data.as_bytes())?),
+                "done" => return read(data.as_bytes()),
+                "problem" => return Err(ClientError::Problem(read(data.as_bytes())?)),
+                // A later node may tell more.
+                _ => {}
+            }
+        }
+        Err(ClientError::Answer("it broke off".to_owned()))
+    }
+}
+
+/// Server-sent events, as our node writes them.
+struct Lines {
+    body: Incoming,
+    unread: BytesMut,
+}
+
+impl Lines {
+    fn new(body: Incoming) -> Lines {
+        Lines { body, unread: BytesMut::new() }
+    }
+
+    /// The name and data of the next event; none after the last.
+    async fn next(&mut self) -> Result<Option<(String, String)>, ClientError> {
+        loop {
+            if let Some(event) = take_event(&mut self.unread) {
+                return Ok(Some(event));
+            }
+            if self.unread.len() > LARGEST_EVENT {
+                return Err(ClientError::Answer(format!("an event of more than {LARGEST_EVENT} bytes")));
+            }
+            let Some(frame) = self.body.frame().await.transpose()? else { return Ok(None) };
+            if let Ok(piece) = frame.into_data() {
+                self.unread.extend_from_slice(&piece);
+            }
+        }
+    }
+}
+
+/// Takes the first whole event that has data; comments, which keep the connection awake, are passed over.
+fn take_event(unread: &mut BytesMut) -> Option<(String, String)> {
+    while let Some(end) = unread.windows(2).position(|pair| pair == b"\n\n") {
+        let block = unread.split_to(end + 2);
+        let text = String::from_utf8_lossy(&block);
+        let field =
+            |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_start().to_owned()));
+        if let Some(data) = field("data:") {
+            return Some((field("event:").unwrap_or_default(), data));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_whole_and_in_order() {
+        let mut unread = BytesMut::from(
+            ":\n\nevent: progress\ndata: {\"a\":1}\n\nevent: done\ndata: 2\n\nevent: hal".as_bytes(),
+        );
+        assert_eq!(take_event(&mut unread).unwrap(), ("progress".to_owned(), "{\"a\":1}".to_owned()));
+        assert_eq!(take_event(&mut unread).unwrap(), ("done".to_owned(), "2".to_owned()));
+        assert_eq!(take_event(&mut unread), None);
+        assert_eq!(&unread[..], b"event: hal");
+    }
+
+    #[test]
+    fn a_name_with_slashes_is_one_part_of_a_path() {
+        assert_eq!(escape("127.0.0.1:5000/app:1"), "127.0.0.1%3A5000%2Fapp%3A1");
+    }
+}

@@ -1,0 +1,22 @@
+//! The routes, one file for each subject. Each is listed once, with its description: `router.rs` collects them.
+
+pub mod image;
+pub mod lease;
+pub mod ledger;
+pub mod machine;
+pub mod market;
+pub mod node;
+pub mod offer;
+pub mod peer;
+pub mod reputation;
+
+/// The most that a page holds.
+const LONGEST_PAGE: usize = 500;
+
+/// How long a page is when nobody says.
+const USUAL_PAGE: usize = 100;
+
+/// The length of a page.
+fn page(limit: Option<usize>) -> usize {
+    limit.unwrap_or(USUAL_PAGE).clamp(1, LONGEST_PAGE)
+}

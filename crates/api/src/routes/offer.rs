@@ -1,0 +1,89 @@
+//! What this machine lends.
+
+use super::machine::blocking;
+use crate::door::Door;
+use crate::problem::{Body, Problem};
+use crate::shapes::{Moment, MyOffer, Published, Share, ShareWish};
+use crate::share;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use node::engine::capacity;
+use node::machine::inventory::{Inventory, inventory};
+use node::model;
+
+/// What this machine lends, what is left of it, and what would be sensible to lend.
+#[utoipa::path(get, path = "/v1/offer", tag = "offer", responses((status = 200, body = MyOffer)))]
+pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
+    let inventory = look_around(&door).await?;
+    let offer = door.node.look(move |core| {
+        let state = core.engine().state();
+        let (lent, standing) = (state.market.share.as_ref(), state.market.standing(core.now()));
+        MyOffer {
+            share: lent.map(Share::from),
+            suggested: (&share::suggested(&inventory, &state.market.speed.unwrap_or(share::UNMEASURED)))
+                .into(),
+            speed: state.market.speed.map(Into::into),
+            promised: capacity::promised(&state.lease).into(),
+            free: capacity::free(lent, &state.lease).into(),
+            published: standing.map(|offer| Published {
+                id: offer.id().to_string(),
+                issued: Moment(offer.issued),
+                expires: Moment(offer.expires),
+            }),
+        }
+    });
+    Ok(Json(offer.await?))
+}
+
+/// Lends. What is left out stays as it is lent now; where nothing is lent, it is what is suggested.
+///
+/// Leases that run go on by their own terms; the change is for new ones.
+#[utoipa::path(put, path = "/v1/offer", tag = "offer", request_body = ShareWish, responses((status = 200, body = MyOffer)))]
+pub async fn set(State(door): State<Door>, Body(wish): Body<ShareWish>) -> Result<Json<MyOffer>, Problem> {
+    let inventory = look_around(&door).await?;
+    let market = door.node.look(|core| core.engine().state().market.clone()).await?;
+    // A machine that was not measured can lend nothing, as the engine says.
+    let speed = market.speed.unwrap_or(share::UNMEASURED);
+    let start = market.share.unwrap_or_else(|| share::suggested(&inventory, &speed));
+    let wanted = share::with(start, &wish, &speed)?;
+    fits(&wanted, &inventory)?;
+    door.node.share(Some(wanted)).await?;
+    show(State(door)).await
+}
+
+/// Lends nothing any more. Leases that run go on by their own terms.
+#[utoipa::path(delete, path = "/v1/offer", tag = "offer", responses((status = 200, body = MyOffer)))]
+pub async fn unset(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
+    door.node.share(None).await?;
+    show(State(door)).await
+}
+
+/// Nobody can lend what they do not have. A guest's disk lives in memory, so the two are counted together.
+fn fits(wanted: &model::Share, inventory: &Inventory) -> Result<(), Problem> {
+    let resources = &wanted.resources;
+    let too_much = |detail: String| {
+        let problem = Problem::new(StatusCode::CONFLICT, "more_than_there_is", detail);
+        Err(problem.hint("`sublet offer show` says what would be sensible to lend."))
+    };
+    let ram = resources.memory.saturating_add(resources.disk);
+    if ram > inventory.memory_total {
+        let (ram, there) = (model::resources::bytes(ram), model::resources::bytes(inventory.memory_total));
+        return too_much(format!(
+            "memory and disk together are {ram}, and this machine has {there} of memory, in which both live"
+        ));
+    }
+    if resources.cpu_millis > inventory.cores_usable.saturating_mul(1_000) {
+        let cores = f64::from(resources.cpu_millis) / 1_000.0;
+        return too_much(format!(
+            "{cores} cores are wanted, and this machine has {}",
+            inventory.cores_usable
+        ));
+    }
+    Ok(())
+}
+
+async fn look_around(door: &Door) -> Result<Inventory, Problem> {
+    let data = door.node.config().data.clone();
+    blocking(move || Ok(inventory(&data))).await
+}

@@ -1,0 +1,265 @@
+//! The door in the wall: a port of the loopback and a Unix socket, both of which lead to the same routes.
+
+use crate::door::Door;
+use crate::guard::{Guard, Token};
+use crate::router::with_door;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use node::NodeHandle;
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Where the API listens when nobody says, and nobody else does.
+pub const USUAL_PORT: u16 = 7391;
+
+/// Connections at once, for each of the two.
+const CONNECTIONS: usize = 128;
+
+/// How long a client may take to say what it wants.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// How long answers that are under way may take once the node stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How a client finds the API: the file `api.json` in the data directory, as long as the node runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Where it listens: `127.0.0.1:7391`.
+    pub address: SocketAddr,
+    /// The node's process.
+    pub pid: u32,
+}
+
+/// The Unix socket in a data directory.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join("api.sock")
+}
+
+/// The file with the token in a data directory.
+pub fn token_path(data: &Path) -> PathBuf {
+    data.join("token")
+}
+
+fn announcement_path(data: &Path) -> PathBuf {
+    data.join("api.json")
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port that was wanted is taken.
+    #[error("port {port} of this computer cannot be used: {source}")]
+    Port {
+        /// Which.
+        port: u16,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file or socket in the data directory.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// The API of a running node.
+pub struct Serving {
+    /// Where it listens, besides the Unix socket.
+    pub address: SocketAddr,
+    data: PathBuf,
+    door: Door,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+/// Serves a node's API on a port of the loopback and on a Unix socket in its data directory. Without a port: the usual
+/// one, or one that is free.
+///
+/// # Errors
+/// When the port is taken, or the data directory cannot be used.
+pub async fn serve(node: NodeHandle, data: &Path, port: Option<u16>) -> Result<Serving, ServeError> {
+    let token = Token::load(&token_path(data)).map_err(file("use the token in", &token_path(data)))?;
+    let tcp = listen(port).await?;
+    let address = tcp.local_addr().map_err(|source| ServeError::Port { port: port.unwrap_or(0), source })?;
+    let unix = listen_at(&socket_path(data))?;
+    let door = Door::new(node);
+    let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
+    let serving = Serving { address, data: data.to_owned(), door: door.clone(), stop, connections };
+    let guarded = with_door(door.clone(), Guard::Token { token, port: address.port() });
+    serving.connections.spawn(accept_tcp(serving.host(guarded), tcp));
+    serving.connections.spawn(accept_unix(serving.host(with_door(door, Guard::Owner)), unix));
+    announce(data, address)?;
+    Ok(serving)
+}
+
+async fn listen(port: Option<u16>) -> Result<TcpListener, ServeError> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let bound = match port {
+        Some(port) => bind(port).await,
+        None => match bind(USUAL_PORT).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => bind(0).await,
+            other => other,
+        },
+    };
+    bound.map_err(|source| ServeError::Port { port: port.unwrap_or(USUAL_PORT), source })
+}
+
+fn listen_at(path: &Path) -> Result<UnixListener, ServeError> {
+    // What an earlier node has left: the lock on the data directory says that it is gone.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(file("remove", path)(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(file("listen at", path))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(file("close off", path))?;
+    Ok(listener)
+}
+
+fn announce(data: &Path, address: SocketAddr) -> Result<(), ServeError> {
+    let path = announcement_path(data);
+    let beside = path.with_extension("new");
+    let words =
+        serde_json::to_vec(&Announcement { address, pid: std::process::id() }).map_err(io::Error::other);
+    let written = words.and_then(|words| {
+        let mut open =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        open.write_all(&words)?;
+        fs::rename(&beside, &path)
+    });
+    written.map_err(file("write", &path))
+}
+
+fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {
+    let path = path.to_owned();
+    move |source| ServeError::File { doing, path, source }
+}
+
+impl Serving {
+    /// Returns once the node was shut down through the API.
+    pub async fn closed(&self) {
+        self.door.closed.cancelled().await;
+    }
+
+    /// Serves no more: what is under way has a moment to end.
+    pub async fn stop(self) {
+        for path in [announcement_path(&self.data), socket_path(&self.data)] {
+            // It may be gone with the directory.
+            let _ = fs::remove_file(path);
+        }
+        self.door.closed.cancel();
+        self.stop.cancel();
+        self.connections.close();
+        let _ = timeout(LAST_WORDS, self.connections.wait()).await;
+    }
+
+    fn host(&self, router: Router) -> Host {
+        Host {
+            router,
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            stop: self.stop.clone(),
+            connections: self.connections.clone(),
+        }
+    }
+}
+
+/// What receives connections.
+struct Host {
+    router: Router,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+async fn accept_tcp(host: Host, listener: TcpListener) {
+    while let Some(place) = host.place().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = host.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Without it only small answers wait longer.
+                let _ = stream.set_nodelay(true);
+                host.serve(stream, place);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(host: Host, listener: UnixListener) {
+    while let Some(place) = host.place().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = host.stop.cancelled() => return,
+        };
+        match accepted {
+            // The mode of the socket says the same; a file system without modes does not.
+            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) => {
+                host.serve(stream, place)
+            }
+            Ok(_) => tracing::warn!("another user was turned away at the socket"),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// Too many open files, say: it passes.
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "a client was not let in");
+    sleep(Duration::from_millis(200)).await;
+}
+
+impl Host {
+    /// A place for one more connection; none once no more are wanted.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            place = self.places.clone().acquire_owned() => place.ok(),
+            () = self.stop.cancelled() => None,
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        place: OwnedSemaphorePermit,
+    ) {
+        let (service, stop) = (TowerToHyperService::new(self.router.clone()), self.stop.clone());
+        self.connections.spawn(async move {
+            let _place = place;
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+            let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection broke");
+            }
+        });
+    }
+}

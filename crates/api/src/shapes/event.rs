@@ -1,0 +1,113 @@
+//! What happens, as it happens.
+
+use super::basic::Money;
+use super::lease::Standing;
+use node::Event as Happened;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Something that happened. Losing one loses nothing: state can always be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A lease stands somewhere else.
+    Lease {
+        /// Which.
+        lease: String,
+        /// Where.
+        standing: Standing,
+    },
+    /// An image is being fetched for a lease.
+    Fetching {
+        /// Which.
+        lease: String,
+        /// Bytes that are there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A running total was signed by both.
+    Receipt {
+        /// Which lease.
+        lease: String,
+        /// One, two, three.
+        number: u32,
+        /// What is owed in all.
+        amount: Money,
+    },
+    /// An ask led to nothing.
+    Refused {
+        /// Which ask.
+        ask: String,
+        /// For programs.
+        code: String,
+        /// For people.
+        sentence: String,
+    },
+    /// A party judged the other.
+    Rated {
+        /// Which lease.
+        lease: String,
+    },
+    /// This machine's offer changed.
+    Offered,
+    /// The market changed.
+    Market,
+    /// A peer came.
+    PeerUp {
+        /// Which, hexadecimal.
+        peer: String,
+    },
+    /// A peer went.
+    PeerDown {
+        /// Which, hexadecimal.
+        peer: String,
+    },
+    /// Events were lost, as they were read too slowly: look at state.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Event {
+    /// The name by which a stream tells it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Lease { .. } => "lease",
+            Event::Fetching { .. } => "fetching",
+            Event::Receipt { .. } => "receipt",
+            Event::Refused { .. } => "refused",
+            Event::Rated { .. } => "rated",
+            Event::Offered => "offered",
+            Event::Market => "market",
+            Event::PeerUp { .. } => "peer_up",
+            Event::PeerDown { .. } => "peer_down",
+            Event::Missed { .. } => "missed",
+        }
+    }
+}
+
+impl From<Happened> for Event {
+    fn from(event: Happened) -> Event {
+        match event {
+            Happened::Lease { lease, phase, detail } => {
+                Event::Lease { lease: lease.to_string(), standing: Standing::of(phase, &detail) }
+            }
+            Happened::Fetching { lease, done, total } => {
+                Event::Fetching { lease: lease.to_string(), done, total }
+            }
+            Happened::Receipt { lease, number, amount } => {
+                Event::Receipt { lease: lease.to_string(), number, amount: amount.into() }
+            }
+            Happened::Refused { ask, code, sentence } => {
+                Event::Refused { ask: ask.to_string(), code, sentence }
+            }
+            Happened::Rated { lease } => Event::Rated { lease: lease.to_string() },
+            Happened::Offered => Event::Offered,
+            Happened::Market => Event::Market,
+            Happened::PeerUp { peer } => Event::PeerUp { peer: peer.to_string() },
+            Happened::PeerDown { peer } => Event::PeerDown { peer: peer.to_string() },
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What travels through the door: the shapes of requests and answers, and how they come from what the node knows.
+//!
+//! Ids are hexadecimal, lengths of time are seconds, moments are RFC 3339, sizes are bytes, scores are thousandths.
+
+mod basic;
+mod event;
+mod image;
+mod lease;
+mod ledger;
+mod machine;
+mod offer;
+mod peer;
+mod reputation;
+mod status;
+
+pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
+pub use event::Event;
+pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
+pub use lease::{
+    Beside, Fetching, Lease, LeaseState, Leases, Marks, More, Port, Ports, RentWish, Standing, Total,
+    Workload,
+};
+pub use ledger::{Account, Booked, Ledger, Posting, Postings};
+pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
+pub use offer::{
+    Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share, ShareWish,
+    Speed, Terms, Weight,
+};
+pub use peer::{Dial, Met, Path, Peer, Peers};
+pub use reputation::{Aspect, Reputation, Score};
+pub use status::{RecordChecked, Status};
