@@ -1,2 +1,7 @@
 //! `sublet`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sublet_cli::main()
+}

@@ -1,0 +1,116 @@
+//! What can be typed.
+
+use crate::command::{
+    completions, host, image, lease, ledger, market, offer, peers, reputation, run, verify,
+};
+use crate::demo::DemoArgs;
+use crate::parse;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Share, barter and rent the spare capacity of computers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sublet",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused, 2 misused, 3 fault; `sublet run` passes on the guest's own."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print JSON: one document, or one in each line where more follow.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The data directory of the node [default: sublet in the user's data directory].
+    #[arg(long, global = true, value_name = "DIR", env = "SUBLET_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node in the foreground: lend, and let the other commands rent.
+    Host(host::HostArgs),
+    /// Measure this computer: it takes 20 seconds.
+    Bench,
+    /// Show, set or take back what this computer lends.
+    Offer(offer::OfferArgs),
+    /// Look at what others lend.
+    Market(market::MarketArgs),
+    /// Rent a place for an image, run it there, and follow its output.
+    Run(run::RunArgs),
+    /// List leases: on other machines, and of others on this one.
+    Ps(lease::PsArgs),
+    /// Print what a guest has printed.
+    Logs(lease::LogsArgs),
+    /// End leases.
+    Stop(lease::StopArgs),
+    /// Ask for more time.
+    Renew(lease::RenewArgs),
+    /// Let a port of this computer lead into a guest.
+    Port(lease::PortArgs),
+    /// Judge the other party of a lease that has ended.
+    Rate(lease::RateArgs),
+    /// Write everything signed that belongs to a lease into a file.
+    Pack(lease::PackArgs),
+    /// List, fetch, make and remove images.
+    Image(image::ImageArgs),
+    /// Show who owes whom.
+    Ledger(ledger::LedgerArgs),
+    /// Show what this node makes of others.
+    Reputation(reputation::ReputationArgs),
+    /// Show who is connected, and meet others.
+    Peers(peers::PeersArgs),
+    /// Show who this node is, and how it goes.
+    Status,
+    /// Check a dispute pack, or this node's own record.
+    Verify(verify::VerifyArgs),
+    /// Say what works on this computer, what does not, and what mends it.
+    Doctor,
+    /// Show it all on this computer: two nodes, one lease.
+    Demo(DemoArgs),
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+/// How much of a machine.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Size {
+    /// Logical cores, such as 0.5.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse::cpus)]
+    pub cpus: u32,
+    /// Memory, such as 512M or 2G.
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse::size)]
+    pub memory: u64,
+    /// Disk that the guest may write.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse::size)]
+    pub disk: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_this() {
+        let help = Cli::command().term_width(100).render_help().to_string();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help.txt");
+        if std::env::var_os("SUBLET_REWRITE").is_some() {
+            std::fs::write(&path, &help).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(help, kept, "SUBLET_REWRITE=1 writes it anew");
+    }
+}

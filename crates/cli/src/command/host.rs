@@ -1,0 +1,124 @@
+//! `sublet host`: a node in the foreground.
+
+use crate::Done;
+use crate::desk::Desk;
+use crate::fail::{Failure, INTERRUPTED};
+use crate::interrupt::Interrupt;
+use api::node::machine::guest::Runtime;
+use api::node::net::Net;
+use api::node::store::StoreError;
+use api::node::{Config, Fault, start};
+use api::{ServeError, Serving, serve, token_path};
+use clap::Args;
+use serde_json::json;
+
+/// How to run a node.
+#[derive(Args, Debug)]
+pub struct HostArgs {
+    /// What you call yourself; everybody sees it.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    name: String,
+    /// Where to listen for peers, as a multiaddress; may be given several times [default: all interfaces, free ports].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// A peer to meet first, as a multiaddress with its /p2p/ id; may be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    bootstrap: Vec<String>,
+    /// Do not look for peers on the local network.
+    #[arg(long)]
+    no_mdns: bool,
+    /// Ask the router for a port, so that peers on the internet can call.
+    #[arg(long)]
+    upnp: bool,
+    /// Carry the connections of peers that cannot be called.
+    #[arg(long)]
+    relay: bool,
+    /// The port of the API, on 127.0.0.1; 0 takes a free one [default: 7391, or a free one].
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+}
+
+/// Runs a node until it is told to stop.
+pub async fn run(desk: &Desk<'_>, args: HostArgs) -> Done {
+    let mut interrupt = Interrupt::listen()?;
+    let config = Config {
+        listen: args.listen,
+        bootstrap: args.bootstrap,
+        mdns: !args.no_mdns,
+        upnp: args.upnp,
+        relay: args.relay,
+        name: args.name,
+        ..Config::new(desk.data.clone())
+    };
+    let node = start(config).await.map_err(not_started)?;
+    let serving = serve(node.clone(), &desk.data, args.port).await.map_err(not_served)?;
+    tell(desk, &node, &serving).await?;
+    tokio::select! {
+        () = serving.closed() => {}
+        () = interrupt.asked() => desk.out.note("stopping; Ctrl-C once more stops at once"),
+    }
+    // Whoever asks twice means it.
+    tokio::spawn(async move {
+        interrupt.asked().await;
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+    serving.stop().await;
+    node.shut_down().await;
+    Ok(0)
+}
+
+async fn tell(desk: &Desk<'_>, node: &api::node::NodeHandle, serving: &Serving) -> Result<(), Failure> {
+    let (identity, addresses) = (node.identity(), node.net().addresses().await);
+    let peer_id = Net::peer_id(identity.peer());
+    let device = identity.party().device.to_string();
+    if desk.out.is_json() {
+        let address = format!("http://{}", serving.address);
+        return desk.out.json(&json!({ "ready": true, "device": device, "peer_id": peer_id, "api": address, "addresses": addresses, "pid": std::process::id() }));
+    }
+    desk.out.line(format!("node {} runs in {}", identity.party().device.short(), desk.data.display()))?;
+    desk.out.line(format!(
+        "API at http://{}, token in {}",
+        serving.address,
+        token_path(&desk.data).display()
+    ))?;
+    for address in addresses {
+        // As it is given to --bootstrap and to `sublet peers add`.
+        let whole = if address.contains("/p2p/") { address } else { format!("{address}/p2p/{peer_id}") };
+        desk.out.line(format!("reached at {whole}"))?;
+    }
+    if Runtime::find().is_none() {
+        desk.out
+            .note("this computer cannot lend: no OCI runtime is installed; `sublet doctor` says what to do");
+    }
+    Ok(())
+}
+
+fn not_started(fault: Fault) -> Failure {
+    let sentence = fault.to_string();
+    match fault {
+        Fault::Store(StoreError::InUse { .. }) => Failure::refused("in_use", sentence).hint(
+            "Other commands talk to the node that runs: `sublet status`. For a second node: --data DIR.",
+        ),
+        Fault::Store(StoreError::Newer { .. }) => Failure::refused("newer_data", sentence),
+        Fault::Net(error @ api::node::net::NetError::Address { .. }) => Failure::misused(error.to_string()),
+        Fault::Net(error @ api::node::net::NetError::Listen { .. }) => {
+            Failure::refused("port_taken", error.to_string()).hint("Choose another --listen address.")
+        }
+        Fault::Store(_)
+        | Fault::Key { .. }
+        | Fault::Net(_)
+        | Fault::Image(_)
+        | Fault::Guest(_)
+        | Fault::Random(_)
+        | Fault::Stopped
+        | Fault::Measure(_) => Failure::fault(sentence).hint("`sublet doctor` tells what works."),
+    }
+}
+
+fn not_served(error: ServeError) -> Failure {
+    match error {
+        ServeError::Port { .. } => Failure::refused("port_taken", error.to_string())
+            .hint("Choose another --port, or none for a free one."),
+        ServeError::File { .. } => Failure::fault(error.to_string()),
+    }
+}

@@ -1,0 +1,276 @@
+//! Leases: listed, read, ended, made longer, reached into, judged, proven.
+
+use crate::Done;
+use crate::desk::Desk;
+use crate::fail::Failure;
+use crate::parse;
+use crate::show::{Table, party, short, time};
+use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Seconds, Side};
+use clap::Args;
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep};
+
+/// Which leases to list.
+#[derive(Args, Debug)]
+pub struct PsArgs {
+    /// Those that have ended in the last 30 days, too.
+    #[arg(short, long)]
+    all: bool,
+}
+
+/// Lists leases.
+pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
+    let mut leases = Vec::new();
+    let mut after = None;
+    loop {
+        let page = desk.client.leases(args.all, after.as_deref()).await?;
+        leases.extend(page.leases);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    desk.out.either(&json!({ "leases": leases }), || list(desk, &leases)).map(|()| 0)
+}
+
+fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
+    let mut table = Table::new(&["LEASE", "WITH", "IMAGE", "STANDS", ">AN HOUR", ">OWED", ">LEFT", "PORTS"]);
+    for lease in leases {
+        let with = match lease.side {
+            Side::Host => format!("for {}", party(&lease.other)),
+            Side::Tenant => format!("on {}", party(&lease.other)),
+        };
+        let ports: Vec<String> =
+            lease.ports.iter().map(|port| format!("{}:{}", port.local, port.guest)).collect();
+        table.row([
+            short(&lease.id),
+            with,
+            image(lease),
+            standing(lease),
+            lease.hourly.text.clone(),
+            lease.receipt.as_ref().map(|receipt| receipt.amount.text.clone()).unwrap_or_default(),
+            left(lease),
+            ports.join(" "),
+        ]);
+    }
+    table.text(|head| desk.out.head(head))
+}
+
+fn image(lease: &Lease) -> String {
+    let workload = &lease.workload;
+    if workload.reference.is_empty() { short(&workload.image) } else { workload.reference.clone() }
+}
+
+fn standing(lease: &Lease) -> String {
+    let standing = &lease.standing;
+    let state = match standing.state {
+        LeaseState::Agreed => "agreed",
+        LeaseState::Fetching => "fetching",
+        LeaseState::Starting => "starting",
+        LeaseState::Running => "running",
+        LeaseState::Frozen => "frozen",
+        LeaseState::Closing => "closing",
+        LeaseState::Ended => "ended",
+    };
+    match (&standing.sentence, standing.exit_code, &lease.fetching) {
+        (_, Some(code), _) => format!("{state}: exit code {code}"),
+        (Some(sentence), None, _) => format!("{state}: {sentence}"),
+        (None, None, Some(fetching)) if fetching.total > 0 => {
+            format!("{state} {} %", fetching.done * 100 / fetching.total)
+        }
+        (None, None, _) => state.to_owned(),
+    }
+}
+
+/// What is left of its time.
+fn left(lease: &Lease) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match lease.over {
+        Some(Moment(over)) if lease.ended.is_none() => {
+            over.since(api::node::model::Timestamp(now.as_millis() as i64)).to_string()
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// Whose output to print.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// Go on as output comes, until the guest ends.
+    #[arg(short, long)]
+    follow: bool,
+    /// Bytes to leave out.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    from: u64,
+    /// The lease: the first digits of its id are enough.
+    lease: String,
+}
+
+/// Prints what a guest has printed.
+pub async fn logs(desk: &Desk<'_>, args: &LogsArgs) -> Done {
+    let mut pieces = desk.client.logs(&args.lease, args.follow, args.from).await?;
+    while let Some(piece) = pieces.next().await? {
+        if desk.out.is_json() {
+            desk.out.json(&json!({ "text": String::from_utf8_lossy(&piece) }))?;
+        } else {
+            desk.out.bytes(&piece)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Which leases to end.
+#[derive(Args, Debug)]
+pub struct StopArgs {
+    /// The leases: the first digits of their ids are enough.
+    #[arg(required = true)]
+    leases: Vec<String>,
+}
+
+/// How long an end is waited for: a guest has ten seconds to stop by itself.
+const END: Duration = Duration::from_secs(30);
+
+/// Ends leases, and waits for the end.
+pub async fn stop(desk: &Desk<'_>, args: &StopArgs) -> Done {
+    for id in &args.leases {
+        let stopping = desk.client.stop(id).await?;
+        let ended = until(desk, &stopping.id, END, |lease| lease.ended.is_some()).await?;
+        let Some(lease) = ended else {
+            desk.out
+                .note(format!("lease {} is being ended; its host has not answered yet", short(&stopping.id)));
+            continue;
+        };
+        desk.out.either(&lease, || format!("{} ended", short(&lease.id)))?;
+    }
+    Ok(0)
+}
+
+/// The lease once it is as wanted; none when that takes too long.
+async fn until(
+    desk: &Desk<'_>,
+    id: &str,
+    within: Duration,
+    wanted: impl Fn(&Lease) -> bool,
+) -> Result<Option<Lease>, Failure> {
+    let begun = Instant::now();
+    loop {
+        let lease = desk.client.lease(id).await?;
+        if wanted(&lease) {
+            return Ok(Some(lease));
+        }
+        if begun.elapsed() > within {
+            return Ok(None);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Which lease to make longer.
+#[derive(Args, Debug)]
+pub struct RenewArgs {
+    /// How much is added.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    time: Seconds,
+    /// The lease: the first digits of its id are enough.
+    lease: String,
+}
+
+/// How long an answer to a renewal is waited for: two round trips, and some patience.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Asks for more time, and waits for the host's signature.
+pub async fn renew(desk: &Desk<'_>, args: &RenewArgs) -> Done {
+    let before = desk.client.lease(&args.lease).await?;
+    desk.client.renew(&before.id, More { more: args.time }).await?;
+    let renewed = until(desk, &before.id, ANSWER, |lease| lease.renewals > before.renewals).await?;
+    let Some(lease) = renewed else {
+        return Err(Failure::refused("not_renewed", "the host has not agreed to more time")
+            .hint("`sublet ps` shows the time that is left."));
+    };
+    desk.out
+        .either(&lease, || {
+            format!(
+                "{} runs for {} in all, {} at the most",
+                short(&lease.id),
+                time(lease.term),
+                lease.at_most.text
+            )
+        })
+        .map(|()| 0)
+}
+
+/// Which port.
+#[derive(Args, Debug)]
+pub struct PortArgs {
+    /// The lease: the first digits of its id are enough.
+    lease: String,
+    /// The port to open, and the guest's port it leads to; without it: what is open.
+    #[arg(value_name = "LOCAL:GUEST", value_parser = parse::port)]
+    port: Option<Port>,
+}
+
+/// Opens a port, or lists those that are open.
+pub async fn port(desk: &Desk<'_>, args: &PortArgs) -> Done {
+    let line = |port: &Port| format!("127.0.0.1:{} -> {}", port.local, port.guest);
+    let Some(port) = args.port else {
+        let ports = desk.client.ports(&args.lease).await?;
+        return desk
+            .out
+            .either(&ports, || ports.ports.iter().map(line).collect::<Vec<_>>().join("\n"))
+            .map(|()| 0);
+    };
+    let opened = desk.client.open_port(&args.lease, port).await?;
+    desk.out.either(&opened, || line(&opened)).map(|()| 0)
+}
+
+/// How to judge.
+#[derive(Args, Debug)]
+pub struct RateArgs {
+    /// Kept what was agreed: from 1, bad, to 5, good.
+    #[arg(long, value_name = "1-5", value_parser = clap::value_parser!(u8).range(1..=5))]
+    kept: u8,
+    /// As fast as offered, or as gentle as asked.
+    #[arg(long, value_name = "1-5", value_parser = clap::value_parser!(u8).range(1..=5))]
+    quality: u8,
+    /// Signed, answered and settled in time.
+    #[arg(long, value_name = "1-5", value_parser = clap::value_parser!(u8).range(1..=5))]
+    manners: u8,
+    /// A few words; everybody may read them.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    text: String,
+    /// The lease: the first digits of its id are enough.
+    lease: String,
+}
+
+/// Judges the other party.
+pub async fn rate(desk: &Desk<'_>, args: RateArgs) -> Done {
+    let marks = Marks { kept: args.kept, quality: args.quality, manners: args.manners, text: args.text };
+    let lease = desk.client.rate(&args.lease, &marks).await?;
+    desk.out.either(&lease, || format!("{} rated", party(&lease.other))).map(|()| 0)
+}
+
+/// What to write where.
+#[derive(Args, Debug)]
+pub struct PackArgs {
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The lease: the first digits of its id are enough.
+    lease: String,
+}
+
+/// Writes the dispute pack of a lease.
+pub async fn pack(desk: &Desk<'_>, args: &PackArgs) -> Done {
+    let pack = desk.client.pack(&args.lease).await?;
+    let bytes = serde_json::to_vec(&pack).map_err(std::io::Error::from)?;
+    fs::write(&args.output, &bytes)
+        .map_err(|error| Failure::fault(format!("cannot write {}: {error}", args.output.display())))?;
+    let written = json!({ "lease": pack.lease.to_string(), "file": args.output, "bytes": bytes.len() });
+    let shown = args.output.display();
+    desk.out
+        .either(&written, || format!("{shown} written; `sublet verify {shown}` checks it anywhere"))
+        .map(|()| 0)
+}

@@ -1,0 +1,78 @@
+//! `sublet ledger`: who owes whom.
+
+use crate::Done;
+use crate::desk::Desk;
+use crate::show::{Table, short};
+use api::shapes::{Account, Booked, Posting};
+use clap::Args;
+use serde_json::json;
+
+/// What to show.
+#[derive(Args, Debug)]
+pub struct LedgerArgs {
+    /// Every posting, the newest first, instead of the balances.
+    #[arg(long)]
+    postings: bool,
+    /// How many postings at the most.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "postings")]
+    limit: usize,
+}
+
+/// Shows balances, or postings.
+pub async fn run(desk: &Desk<'_>, args: &LedgerArgs) -> Done {
+    if args.postings {
+        let postings = postings(desk, args.limit).await?;
+        return desk.out.either(&json!({ "postings": postings }), || lines(desk, &postings)).map(|()| 0);
+    }
+    let ledger = desk.client.ledger().await?;
+    let text = || {
+        let mut table = Table::new(&["ACCOUNT", ">BALANCE", ""]);
+        for Booked { account, amount } in &ledger.balances {
+            let meaning = match account {
+                Account::Person { .. } if amount.micros >= 0 => "they owe us",
+                Account::Person { .. } => "we owe them",
+                Account::Income => "earned, as double entry counts it",
+                Account::Expense => "spent",
+            };
+            table.row([name(account), amount.text.clone(), meaning.to_owned()]);
+        }
+        table.text(|head| desk.out.head(head))
+    };
+    desk.out.either(&ledger, text).map(|()| 0)
+}
+
+async fn postings(desk: &Desk<'_>, limit: usize) -> Result<Vec<Posting>, crate::fail::Failure> {
+    let mut postings = Vec::new();
+    let mut before = None;
+    loop {
+        let page = desk.client.postings(before).await?;
+        postings.extend(page.postings);
+        before = page.next;
+        if before.is_none() || postings.len() >= limit {
+            postings.truncate(limit);
+            return Ok(postings);
+        }
+    }
+}
+
+fn lines(desk: &Desk<'_>, postings: &[Posting]) -> String {
+    let mut table = Table::new(&["LEASE", "ACCOUNT", ">AMOUNT"]);
+    for posting in postings {
+        for (Booked { account, amount }, is_first) in
+            posting.entries.iter().zip(std::iter::once(true).chain(std::iter::repeat(false)))
+        {
+            let lease = posting.lease.as_deref().filter(|_| is_first).map(short).unwrap_or_default();
+            table.row([lease, name(account), amount.text.clone()]);
+        }
+    }
+    table.text(|head| desk.out.head(head))
+}
+
+fn name(account: &Account) -> String {
+    match account {
+        Account::Person { person, name: Some(name) } => format!("{name} ({})", short(person)),
+        Account::Person { person, name: None } => short(person),
+        Account::Income => "income".to_owned(),
+        Account::Expense => "expense".to_owned(),
+    }
+}

@@ -1,0 +1,83 @@
+//! The commands, one file for each subject.
+
+pub mod bench;
+pub mod completions;
+pub mod doctor;
+pub mod host;
+pub mod image;
+pub mod lease;
+pub mod ledger;
+pub mod market;
+pub mod offer;
+pub mod peers;
+pub mod reputation;
+pub mod run;
+pub mod status;
+pub mod verify;
+
+use crate::args::{Cli, Command};
+use crate::desk::{Desk, Out};
+use crate::fail::Failure;
+use crate::{Done, demo};
+use api::Client;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
+
+/// Does what was typed.
+pub async fn run(cli: Cli, out: &Out) -> Done {
+    let is_host = matches!(cli.command, Command::Host(_));
+    log(if is_host { HOST_LOG } else { "warn" });
+    let data = match cli.data {
+        Some(data) => data,
+        None => usual_data()?,
+    };
+    // The node and its clients may be started in different places.
+    let data = std::path::absolute(data)?;
+    let desk = Desk { client: Client::of(&data), data, out };
+    match cli.command {
+        Command::Host(args) => host::run(&desk, args).await,
+        Command::Bench => bench::run(&desk).await,
+        Command::Offer(args) => offer::run(&desk, args).await,
+        Command::Market(args) => market::run(&desk, args).await,
+        Command::Run(args) => run::run(&desk, args).await,
+        Command::Ps(args) => lease::ps(&desk, &args).await,
+        Command::Logs(args) => lease::logs(&desk, &args).await,
+        Command::Stop(args) => lease::stop(&desk, &args).await,
+        Command::Renew(args) => lease::renew(&desk, &args).await,
+        Command::Port(args) => lease::port(&desk, &args).await,
+        Command::Rate(args) => lease::rate(&desk, args).await,
+        Command::Pack(args) => lease::pack(&desk, &args).await,
+        Command::Image(args) => image::run(&desk, args).await,
+        Command::Ledger(args) => ledger::run(&desk, &args).await,
+        Command::Reputation(args) => reputation::run(&desk, &args).await,
+        Command::Peers(args) => peers::run(&desk, args).await,
+        Command::Status => status::run(&desk).await,
+        Command::Verify(args) => verify::run(&desk, &args).await,
+        Command::Doctor => doctor::run(out),
+        Command::Demo(args) => demo::run(&args, out).await,
+        Command::Completions(args) => completions::run(&args, out),
+    }
+}
+
+/// What a host tells of itself: its own doings, and of the libraries below only what is wrong.
+const HOST_LOG: &str =
+    "warn,sublet_api=info,sublet_node=info,sublet_net=info,sublet_machine=info,sublet_store=info";
+
+fn log(usual: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// Where the XDG base directory specification puts a user's data.
+fn usual_data() -> Result<PathBuf, Failure> {
+    let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = var("XDG_DATA_HOME").or_else(|| Some(var("HOME")?.join(".local/share")));
+    base.map(|base| base.join("sublet")).ok_or_else(|| {
+        Failure::misused("this user has no home directory").hint("Name a data directory: --data DIR.")
+    })
+}

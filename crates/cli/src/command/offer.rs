@@ -1,0 +1,225 @@
+//! `sublet offer`: what this computer lends.
+
+use crate::Done;
+use crate::desk::Desk;
+use crate::parse;
+use crate::show::{amounts, fields, prices, time};
+use api::shapes::{Money, MyOffer, Prices, Renewal, Seconds, Share, ShareWish};
+use clap::{Args, Subcommand};
+
+/// What to do with the offer.
+#[derive(Args, Debug)]
+pub struct OfferArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Show what is lent, what is left of it, and what would be sensible to lend.
+    Show,
+    /// Lend. What is not named stays as it is lent now; at first it is what is sensible.
+    Set(Box<SetArgs>),
+    /// Lend nothing any more. Leases that run go on by their own terms.
+    Off,
+}
+
+#[derive(Args, Debug)]
+struct SetArgs {
+    /// Logical cores in all, such as 1.5.
+    #[arg(long, value_name = "N", value_parser = parse::cpus)]
+    cpus: Option<u32>,
+    /// Memory in all.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    memory: Option<u64>,
+    /// Disk in all. It is kept in memory.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    disk: Option<u64>,
+    #[command(flatten)]
+    prices: PriceArgs,
+    /// The longest time of one lease.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    longest: Option<Seconds>,
+    /// The time from one running total to the next.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    tick: Option<Seconds>,
+    /// How long a total may stay unsigned before the guest is frozen.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    sign_within: Option<Seconds>,
+    /// From a freeze, or the end of the time, to the stop.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    grace: Option<Seconds>,
+    /// What may be owed before the guest is frozen [with new prices: what the longest lease of all costs].
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::price)]
+    credit: Option<Money>,
+    /// Make leases longer by themselves when asked, up to this time in all; `never` for none.
+    #[arg(long, value_name = "TIME", value_parser = renewal)]
+    renew: Option<Renewal>,
+    /// Where the machine is: a country, or a finer name.
+    #[arg(long, value_name = "PLACE")]
+    region: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(multiple = true)]
+struct PriceArgs {
+    /// For nothing.
+    #[arg(long, conflicts_with_all = ["barter", "rent"])]
+    gift: bool,
+    /// For credits: this many for an hour of a core at the reference speed.
+    #[arg(long, value_name = "AMOUNT", value_parser = credits, num_args = 0..=1, default_missing_value = "1 credit", conflicts_with = "rent")]
+    barter: Option<Money>,
+    /// For money: so much for an hour of a core, such as "0.05 EUR".
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::price)]
+    rent: Option<Money>,
+    /// The price of a GiB of memory for an hour [default: an eighth of a core's].
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::price)]
+    memory_price: Option<Money>,
+    /// The price of a GiB of disk for an hour [default: an eighth of a core's].
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::price)]
+    disk_price: Option<Money>,
+}
+
+fn credits(text: &str) -> Result<Money, String> {
+    let plain = text.trim().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if plain { parse::price(&format!("{text} credit")) } else { parse::price(text) }
+}
+
+fn renewal(text: &str) -> Result<Renewal, String> {
+    match text {
+        "never" => Ok(Renewal::Never),
+        time => parse::time(time).map(|longest| Renewal::Automatic { longest }),
+    }
+}
+
+/// Shows, sets, or takes back.
+pub async fn run(desk: &Desk<'_>, args: OfferArgs) -> Done {
+    let offer = match args.what.unwrap_or(What::Show) {
+        What::Show => desk.client.offer().await?,
+        What::Set(set) => {
+            let now = desk.client.offer().await?;
+            desk.client.set_offer(&wish(*set, &now)).await?
+        }
+        What::Off => desk.client.unset_offer().await?,
+    };
+    desk.out.either(&offer, || story(&offer)).map(|()| 0)
+}
+
+fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
+    let lent = now.share.as_ref().unwrap_or(&now.suggested);
+    ShareWish {
+        cpu_millis: args.cpus,
+        memory_bytes: args.memory,
+        disk_bytes: args.disk,
+        prices: wished_prices(args.prices, &lent.prices),
+        longest: args.longest,
+        tick: args.tick,
+        sign_within: args.sign_within,
+        grace: args.grace,
+        credit: args.credit,
+        fetch_within: None,
+        start_within: None,
+        renewal: args.renew,
+        region: args.region,
+    }
+}
+
+/// The three prices, if one of them was named.
+fn wished_prices(args: PriceArgs, now: &Prices) -> Option<Prices> {
+    let eighth = |core: &Money| Money { micros: core.micros / 8, ..core.clone() };
+    let (core, memory, disk) = match (&args.barter, &args.rent, now) {
+        _ if args.gift => return Some(Prices::Gift),
+        (Some(core), _, _) | (None, Some(core), _) => (core.clone(), eighth(core), eighth(core)),
+        (
+            None,
+            None,
+            Prices::Barter { core, memory_gib, disk_gib } | Prices::Rent { core, memory_gib, disk_gib },
+        ) => (core.clone(), memory_gib.clone(), disk_gib.clone()),
+        (None, None, Prices::Gift) => return None,
+    };
+    if args.barter.is_none()
+        && args.rent.is_none()
+        && args.memory_price.is_none()
+        && args.disk_price.is_none()
+    {
+        return None;
+    }
+    let (memory_gib, disk_gib) = (args.memory_price.unwrap_or(memory), args.disk_price.unwrap_or(disk));
+    let is_barter = args.barter.is_some() || (args.rent.is_none() && matches!(now, Prices::Barter { .. }));
+    Some(if is_barter {
+        Prices::Barter { core, memory_gib, disk_gib }
+    } else {
+        Prices::Rent { core, memory_gib, disk_gib }
+    })
+}
+
+fn story(offer: &MyOffer) -> String {
+    let Some(share) = &offer.share else {
+        let measured =
+            if offer.speed.is_none() { "\nmeasure this computer first: `sublet bench`" } else { "" };
+        return format!(
+            "nothing is lent; sensible would be (`sublet offer set`):\n{}{measured}",
+            words(&offer.suggested)
+        );
+    };
+    let left = fields([("promised", amounts(offer.promised)), ("free", amounts(offer.free))]);
+    let published = if offer.published.is_some() { "" } else { "\nno peer sees it yet" };
+    format!("{}\n{left}{published}", words(share))
+}
+
+fn words(share: &Share) -> String {
+    let terms = &share.terms;
+    let renewal = match terms.renewal {
+        Renewal::Never => "never".to_owned(),
+        Renewal::Ask => "when the owner agrees".to_owned(),
+        Renewal::Automatic { longest } => format!("up to {} in all", time(longest)),
+    };
+    let signed = format!("every {}, to be signed within {}", time(terms.tick), time(terms.sign_within));
+    fields([
+        ("lent", amounts(share.resources)),
+        ("price", prices(&share.prices)),
+        ("longest", time(terms.longest)),
+        ("renewal", renewal),
+        ("totals", signed),
+        ("grace", time(terms.grace)),
+        ("credit", if terms.credit.micros == 0 { String::new() } else { terms.credit.text.clone() }),
+        ("region", share.region.clone()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> PriceArgs {
+        PriceArgs { gift: false, barter: None, rent: None, memory_price: None, disk_price: None }
+    }
+
+    fn money(text: &str) -> Money {
+        parse::price(text).unwrap()
+    }
+
+    #[test]
+    fn a_price_that_is_not_named_stays_or_follows_the_core_s() {
+        let now = Prices::Rent { core: money("1 EUR"), memory_gib: money("2 EUR"), disk_gib: money("3 EUR") };
+        assert_eq!(wished_prices(args(), &now), None);
+        let memory = PriceArgs { memory_price: Some(money("9 EUR")), ..args() };
+        assert_eq!(
+            wished_prices(memory, &now),
+            Some(Prices::Rent { core: money("1 EUR"), memory_gib: money("9 EUR"), disk_gib: money("3 EUR") })
+        );
+        let rent = PriceArgs { rent: Some(money("8 EUR")), ..args() };
+        let Some(Prices::Rent { core, memory_gib, disk_gib }) = wished_prices(rent, &Prices::Gift) else {
+            panic!()
+        };
+        assert_eq!((core.micros, memory_gib.micros, disk_gib.micros), (8_000_000, 1_000_000, 1_000_000));
+        assert_eq!(wished_prices(PriceArgs { gift: true, ..args() }, &now), Some(Prices::Gift));
+    }
+
+    #[test]
+    fn credits_need_no_name() {
+        assert_eq!(credits("2"), parse::price("2 credit"));
+        assert_eq!(credits("2 credit"), parse::price("2 credit"));
+        assert!(credits("two").is_err());
+    }
+}
