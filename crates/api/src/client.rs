@@ -2,12 +2,12 @@
 
 use crate::pack::Pack;
 use crate::problem::Problem;
-use crate::serve::socket_path;
 use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
     Inventory, Lease, Leases, Ledger, Listings, Marks, Measured, Met, More, MyOffer, Peers, Port, Ports,
     Postings, Pull, Query, RecordChecked, RentWish, Reputation, Score, ShareWish, Status,
 };
+use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The largest answer that is read whole, in bytes.
@@ -43,8 +43,12 @@ pub struct Client {
 
 #[derive(Clone, Debug)]
 enum Way {
+    /// In this data directory.
     Socket(PathBuf),
-    Port { address: SocketAddr, token: String },
+    Port {
+        address: SocketAddr,
+        token: String,
+    },
 }
 
 /// Why there is no answer.
@@ -73,7 +77,7 @@ pub enum ClientError {
 impl Client {
     /// A client of the node that runs in this data directory.
     pub fn of(data: &Path) -> Client {
-        Client { way: Way::Socket(socket_path(data)) }
+        Client { way: Way::Socket(data.to_owned()) }
     }
 
     /// A client of the node at this address, by its token.
@@ -317,8 +321,8 @@ impl Client {
         let request =
             if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
         match &self.way {
-            Way::Socket(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(|error| nobody(error, socket))?;
+            Way::Socket(data) => {
+                let stream = socket::connect(data).await.map_err(|error| nobody(error, data))?;
                 exchange(stream, request.header(HOST, "localhost").body(Full::new(body))).await
             }
             Way::Port { address, token } => {
@@ -334,9 +338,9 @@ impl Client {
 }
 
 /// Nobody listens at the socket: there is none, or it was left behind.
-fn nobody(error: std::io::Error, socket: &Path) -> ClientError {
+fn nobody(error: std::io::Error, data: &Path) -> ClientError {
     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
-        return ClientError::NoNode(socket.parent().unwrap_or(socket).to_owned());
+        return ClientError::NoNode(data.to_owned());
     }
     error.into()
 }

@@ -15,13 +15,15 @@ mod serve;
 pub mod shapes;
 mod share;
 mod shim;
+mod socket;
 mod stream;
 
 pub use client::{Client, ClientError, Events, Pieces, Told};
 pub use guard::{Guard, Token};
 pub use problem::Problem;
 pub use router::{openapi, router};
-pub use serve::{Announcement, ServeError, Serving, USUAL_PORT, serve, socket_path, token_path};
+pub use serve::{Announcement, ServeError, Serving, USUAL_PORT, serve, token_path};
+pub use socket::socket_path;
 
 pub use node;
 

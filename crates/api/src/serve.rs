@@ -3,6 +3,7 @@
 use crate::door::Door;
 use crate::guard::{Guard, Token};
 use crate::router::with_door;
+use crate::socket::{self, socket_path};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -10,10 +11,10 @@ use hyper_util::service::TowerToHyperService;
 use node::NodeHandle;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,11 +44,6 @@ pub struct Announcement {
     pub address: SocketAddr,
     /// The node's process.
     pub pid: u32,
-}
-
-/// The Unix socket in a data directory.
-pub fn socket_path(data: &Path) -> PathBuf {
-    data.join("api.sock")
 }
 
 /// The file with the token in a data directory.
@@ -101,7 +97,7 @@ pub async fn serve(node: NodeHandle, data: &Path, port: Option<u16>) -> Result<S
     let token = Token::load(&token_path(data)).map_err(file("use the token in", &token_path(data)))?;
     let tcp = listen(port).await?;
     let address = tcp.local_addr().map_err(|source| ServeError::Port { port: port.unwrap_or(0), source })?;
-    let unix = listen_at(&socket_path(data))?;
+    let unix = socket::listen(data).map_err(file("listen at", &socket_path(data)))?;
     let door = Door::new(node);
     let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
     let serving = Serving { address, data: data.to_owned(), door: door.clone(), stop, connections };
@@ -122,17 +118,6 @@ async fn listen(port: Option<u16>) -> Result<TcpListener, ServeError> {
         },
     };
     bound.map_err(|source| ServeError::Port { port: port.unwrap_or(USUAL_PORT), source })
-}
-
-fn listen_at(path: &Path) -> Result<UnixListener, ServeError> {
-    // What an earlier node has left: the lock on the data directory says that it is gone.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(file("remove", path)(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).map_err(file("listen at", path))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(file("close off", path))?;
-    Ok(listener)
 }
 
 fn announce(data: &Path, address: SocketAddr) -> Result<(), ServeError> {

@@ -228,6 +228,25 @@ async fn an_image_is_built_listed_and_removed() {
     assert!(matches!(failed, ClientError::Problem(problem) if problem.detail.contains("/nowhere/at/all")));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_benchmark_that_nobody_waits_for_ends() {
+    let house = House::new().await;
+    let client = served(&house).await;
+    let (begun, mut progress) = tokio::sync::mpsc::unbounded_channel();
+    let measuring = client.benchmark().await.unwrap().done(|progress| begun.send(progress).unwrap());
+    tokio::select! {
+        measured = measuring => panic!("measured in no time: {measured:?}"),
+        _ = progress.recv() => {}
+    }
+    // The one before is dropped, and stops soon after.
+    let patience = std::time::Instant::now();
+    while let Err(busy) = client.benchmark().await {
+        assert!(matches!(busy, ClientError::Problem(problem) if problem.code == "busy"));
+        assert!(patience.elapsed().as_secs() < 5, "it goes on");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 /// The node's API on a free port; it is served until the test ends.
 async fn served(house: &House) -> Client {
     let serving = serve(house.node.clone(), house.data.path(), Some(0)).await.unwrap();
