@@ -185,6 +185,16 @@ pub enum LimitError {
     },
 }
 
+impl LimitError {
+    /// What would help, if that is known.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            LimitError::NoController { remedy, .. } => Some(*remedy),
+            LimitError::NoGroup { .. } | LimitError::Refused { .. } => None,
+        }
+    }
+}
+
 /// What helps against a missing control group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Remedy {

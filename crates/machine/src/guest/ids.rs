@@ -54,6 +54,11 @@ impl Ids {
         if rustix::process::geteuid().is_root() { own(id, taken, &claimed()) } else { subordinate() }
     }
 
+    /// Whether a guest could have ids here at all, and of which kind.
+    pub fn available() -> Result<Ids, IdsError> {
+        Ids::for_guest(&GuestId::new([0; 32]), &HashSet::new())
+    }
+
     /// How many ids the guest has, from 0.
     pub fn count(&self) -> u32 {
         match self {
@@ -170,15 +175,18 @@ mod tests {
         assert_eq!(first, Ids::Own { base: FIRST });
         let second = own(&id, &HashSet::from([first]), &[]).unwrap();
         assert_eq!(second, Ids::Own { base: FIRST + RANGE });
-        let end_of_second = u64::from(FIRST + 2 * RANGE);
-        let third = own(&id, &HashSet::from([first]), &[end_of_second - 1..end_of_second]).unwrap();
+        let second_taken = u64::from(FIRST + RANGE)..u64::from(FIRST + 2 * RANGE);
+        let third = own(&id, &HashSet::from([first]), std::slice::from_ref(&second_taken)).unwrap();
         assert_eq!(third, Ids::Own { base: FIRST + 2 * RANGE });
     }
 
     #[test]
     fn when_all_ranges_are_taken_the_guest_is_refused() {
         let all = 0..u64::from(u32::MAX) + 1;
-        assert_eq!(own(&GuestId::new([9; 32]), &HashSet::new(), &[all]), Err(IdsError::Exhausted));
+        assert_eq!(
+            own(&GuestId::new([9; 32]), &HashSet::new(), std::slice::from_ref(&all)),
+            Err(IdsError::Exhausted)
+        );
     }
 
     #[test]

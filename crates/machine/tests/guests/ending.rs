@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use sublet_machine::guest::{GuestError, GuestEvent, GuestState, Loss, StartError};
 use tokio::time::sleep;
 

@@ -73,10 +73,10 @@ impl House {
     }
 
     pub async fn exit_code(&mut self, wanted: GuestId) -> i32 {
-        match self.event().await {
-            GuestEvent::Exited { id, code } if id == wanted => code,
-            other => panic!("{other:?}"),
-        }
+        let event = self.event().await;
+        let GuestEvent::Exited { id, code } = event else { panic!("{event:?}") };
+        assert_eq!(id, wanted);
+        code
     }
 
     pub async fn see(&self, id: GuestId) -> GuestSeen {

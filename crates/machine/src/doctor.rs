@@ -1,0 +1,241 @@
+//! Whether this machine can hold guests, and the one command that mends what is missing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::guest::{Hierarchy, Ids, Runtime, find_in_path};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What, in a word or two.
+    pub name: &'static str,
+    /// How it is.
+    pub state: Health,
+    /// What was found.
+    pub detail: String,
+    /// A command that mends it, or a sentence if none does.
+    pub remedy: Option<String>,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// As it should be.
+    Works,
+    /// Guests run, with something less.
+    Limited,
+    /// No guest runs without it.
+    Missing,
+}
+
+/// Looks at all that guests need. Takes some milliseconds, and changes nothing but empty control groups of our own.
+pub fn doctor() -> Vec<Finding> {
+    vec![runtime(), user_namespaces(), ids(), limits(), overlay(), kernel(), kvm()]
+}
+
+/// Whether nothing that guests need is missing.
+pub fn can_host(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.state != Health::Missing)
+}
+
+fn runtime() -> Finding {
+    const NAME: &str = "container runtime";
+    let Some(runtime) = Runtime::find() else {
+        return missing(NAME, "neither crun nor runc is in PATH", &install("crun"));
+    };
+    let version = Command::new(runtime.program()).arg("--version").output();
+    let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let Some(version) = text.lines().next().filter(|line| !line.is_empty()) else {
+        let detail = format!("{} does not say its version", runtime.program().display());
+        return missing(NAME, &detail, &install("crun"));
+    };
+    let detail = format!("{version} ({})", runtime.program().display());
+    if runtime.name() == "crun" {
+        works(NAME, detail)
+    } else {
+        limited(NAME, detail, "guests start in half the time with crun", &install("crun"))
+    }
+}
+
+fn user_namespaces() -> Finding {
+    const NAME: &str = "user namespaces";
+    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    match number("/proc/sys/user/max_user_namespaces") {
+        None => return missing(NAME, "the kernel has none", "boot a kernel with CONFIG_USER_NS"),
+        Some(0) => {
+            return missing(
+                NAME,
+                "the kernel is told to allow none",
+                "sysctl -w user.max_user_namespaces=15000",
+            );
+        }
+        Some(_) => {}
+    }
+    if is_root() {
+        return works(NAME, "allowed");
+    }
+    // Debian's and Ubuntu's switches; other kernels have neither.
+    if number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
+        return missing(NAME, "for root alone", "sudo sysctl -w kernel.unprivileged_userns_clone=1");
+    }
+    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+        let remedy = "install the package, which brings an AppArmor profile, or: \
+                      sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+        return limited(
+            NAME,
+            "allowed for programs with an AppArmor profile".into(),
+            "others are refused",
+            remedy,
+        );
+    }
+    works(NAME, "allowed")
+}
+
+fn ids() -> Finding {
+    const NAME: &str = "ids for guests";
+    match Ids::available() {
+        Ok(Ids::Own { .. }) => works(NAME, "each guest has a range of its own"),
+        Ok(Ids::Subordinate { count, .. }) => {
+            let helpers =
+                ["newuidmap", "newgidmap"].into_iter().find(|helper| find_in_path(helper).is_none());
+            match helpers {
+                Some(helper) => missing(NAME, &format!("{helper} is not in PATH"), &install("uidmap")),
+                None => works(NAME, format!("{count} subordinate ids, which guests share")),
+            }
+        }
+        Err(error) => {
+            let remedy = "sudo usermod --add-subuids 1000000-1065535 --add-subgids 1000000-1065535 \"$USER\"";
+            missing(NAME, &error.to_string(), remedy)
+        }
+    }
+}
+
+fn limits() -> Finding {
+    const NAME: &str = "limits";
+    match Hierarchy::find() {
+        Ok(hierarchy) => {
+            let detail = format!(
+                "processor, memory, processes and freezing by control groups of version {}; disk by tmpfs",
+                hierarchy.version()
+            );
+            works(NAME, detail)
+        }
+        Err(error) => {
+            let remedy =
+                error.remedy().map_or_else(|| "see the message".to_owned(), |remedy| remedy.to_string());
+            missing(NAME, &error.to_string(), &remedy)
+        }
+    }
+}
+
+fn overlay() -> Finding {
+    const NAME: &str = "overlay";
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let is_module = || {
+        let modules = format!(
+            "/lib/modules/{}/kernel/fs/overlayfs",
+            rustix::system::uname().release().to_string_lossy()
+        );
+        Path::new(&modules).exists()
+    };
+    if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
+        works(NAME, "in the kernel")
+    } else if is_module() {
+        missing(NAME, "a module that is not loaded", "sudo modprobe overlay")
+    } else {
+        missing(NAME, "not in the kernel", "boot a kernel with CONFIG_OVERLAY_FS")
+    }
+}
+
+/// Linux 5.19 shows layers under the guest's own ids; 6.6 lets an overlay keep its marks on a tmpfs.
+fn kernel() -> Finding {
+    const NAME: &str = "kernel";
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 6) {
+        works(NAME, format!("Linux {release}"))
+    } else if version >= (5, 19) {
+        let but = "a guest cannot make a directory anew that it has removed from its image";
+        limited(NAME, format!("Linux {release}"), but, "boot Linux 6.6 or newer")
+    } else {
+        missing(NAME, &format!("Linux {release}"), "boot Linux 5.19 or newer")
+    }
+}
+
+fn kvm() -> Finding {
+    const NAME: &str = "virtual machines";
+    match fs::File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => works(NAME, "/dev/kvm can be used"),
+        Err(error) => limited(
+            NAME,
+            error.to_string(),
+            "guests share this kernel",
+            "sudo usermod -aG kvm \"$USER\", if there is /dev/kvm",
+        ),
+    }
+}
+
+fn works(name: &'static str, detail: impl Into<String>) -> Finding {
+    Finding { name, state: Health::Works, detail: detail.into(), remedy: None }
+}
+
+fn limited(name: &'static str, found: String, but: &str, remedy: &str) -> Finding {
+    Finding {
+        name,
+        state: Health::Limited,
+        detail: format!("{found}: {but}"),
+        remedy: Some(remedy.to_owned()),
+    }
+}
+
+fn missing(name: &'static str, detail: &str, remedy: &str) -> Finding {
+    Finding { name, state: Health::Missing, detail: detail.to_owned(), remedy: Some(remedy.to_owned()) }
+}
+
+/// The command of this machine's package manager.
+fn install(package: &str) -> String {
+    // The tools that map ids are packaged under another name where there is no apt.
+    let elsewhere = if package == "uidmap" { "shadow-utils" } else { package };
+    let managers = [
+        ("apt-get", "sudo apt-get install -y", package),
+        ("dnf", "sudo dnf install -y", elsewhere),
+        ("zypper", "sudo zypper install -y", elsewhere),
+        ("pacman", "sudo pacman -S --noconfirm", if package == "uidmap" { "shadow" } else { package }),
+        ("apk", "sudo apk add", if package == "uidmap" { "shadow-uidmap" } else { package }),
+    ];
+    match managers.into_iter().find(|(manager, ..)| find_in_path(manager).is_some()) {
+        Some((_, command, package)) => format!("{command} {package}"),
+        None => format!("install {package}"),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_work_comes_with_a_remedy() {
+        let findings = doctor();
+        assert!(findings.len() >= 6);
+        for finding in findings {
+            assert_eq!(finding.remedy.is_none(), finding.state == Health::Works, "{finding:?}");
+            assert!(!finding.detail.is_empty());
+        }
+    }
+
+    #[test]
+    fn one_missing_thing_is_enough_for_no_guests() {
+        let fine = works("a", "b");
+        assert!(can_host(std::slice::from_ref(&fine)));
+        assert!(can_host(&[fine.clone(), limited("c", "d".into(), "e", "f")]));
+        assert!(!can_host(&[fine, missing("c", "d", "e")]));
+    }
+}

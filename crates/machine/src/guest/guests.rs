@@ -1,0 +1,270 @@
+//! The node's side: decides what a guest gets, starts its supervisor, and talks to it.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::cgroup::Hierarchy;
+use super::error::{Doing, GuestError};
+use super::ids::Ids;
+use super::log::{self, LogChunk};
+use super::record::{Ending, GuestDir, Loss, Orders};
+use super::runtime::Runtime;
+use super::spec::{GuestId, GuestSpec};
+use super::supervisor::RUNNING;
+use super::watch::{ANSWER_WITHIN, Shared, Starting, ask};
+use super::wire::{Family, Request};
+use super::{GuestEvent, GuestSeen, GuestState};
+
+/// All guests of this node.
+pub struct Guests {
+    shared: Arc<Shared>,
+    /// How to run this program as a supervisor.
+    supervisor: Vec<OsString>,
+    runtime: Option<Runtime>,
+}
+
+/// Setting up takes tens of milliseconds; a supervisor gives up by itself before this.
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// The guest's network is in this machine: who listens answers at once.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+impl Guests {
+    /// Opens the guests in the directory `root`. `supervisor` is the command that runs this program's [`supervise`];
+    /// `/proc/self/exe` as its first word stays right when the program is replaced on disk. Events are sent to
+    /// `events`; while it is full they wait.
+    ///
+    /// Call [`Guests::seen`] next: it takes charge of guests that an earlier node left running.
+    pub fn open(
+        root: PathBuf,
+        supervisor: Vec<OsString>,
+        events: mpsc::Sender<GuestEvent>,
+    ) -> Result<Guests, GuestError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&root).doing("make the directory of guests")?;
+        Ok(Guests { shared: Arc::new(Shared::new(root, events)), supervisor, runtime: Runtime::find() })
+    }
+
+    /// Runs guests with this OCI runtime instead of the best one in `PATH`.
+    pub fn with_runtime(mut self, runtime: Runtime) -> Guests {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Starts a guest, and returns when its program runs. If it runs already, or has run, nothing is done: an id is
+    /// used once.
+    ///
+    /// # Errors
+    /// If the program did not begin; then nothing is left of the guest, and the same id can be tried again.
+    pub async fn start(&self, spec: &GuestSpec) -> Result<(), GuestError> {
+        spec.check()?;
+        let starting = Starting::begin(&self.shared, spec.id).await;
+        let dir = self.shared.dir(&spec.id);
+        if dir.exists() {
+            return match self.shared.find(&spec.id).await?.state {
+                GuestState::Lost { why } => Err(GuestError::Lost { id: spec.id, loss: why }),
+                GuestState::Starting
+                | GuestState::Running
+                | GuestState::Frozen
+                | GuestState::Exited { .. }
+                | GuestState::Failed { .. } => Ok(()),
+            };
+        }
+        let orders = self.decide(spec)?;
+        let started = self.launch(&dir, &orders).await;
+        if started.is_err() {
+            // The first error tells; what could not be removed is found by the next `seen`.
+            let _ = self.shared.clear(&dir, &orders).await;
+        }
+        drop(starting);
+        started
+    }
+
+    /// Ends a guest: asks its program (SIGTERM), and after `within` ends it by force. Returns when it has ended. An
+    /// unknown guest, and one that has ended, is left alone.
+    pub async fn stop(&self, id: GuestId, within: Duration) -> Result<(), GuestError> {
+        let Some(line) = self.shared.call(&id)? else { return Ok(()) };
+        let patience = within + ANSWER_WITHIN;
+        let asked = async {
+            line.ask(Request::Stop(within)).await?;
+            line.closed().await;
+            Ok::<(), io::Error>(())
+        };
+        if let Ok(Ok(())) = timeout(patience, asked).await {
+            return Ok(());
+        }
+        // A supervisor that does not do as it is told. The guest dies with it.
+        let kill = || {
+            let supervisor = pidfd_open(line.supervisor()?, PidfdFlags::empty())?;
+            Ok::<(), io::Error>(pidfd_send_signal(supervisor, Signal::KILL)?)
+        };
+        tracing::warn!(%id, "supervisor does not stop its guest; killing both");
+        if let Err(error) = kill() {
+            tracing::warn!(%id, %error, "supervisor not killed");
+        }
+        timeout(ANSWER_WITHIN, line.closed()).await.map_err(|_| GuestError::Unresponsive {
+            id,
+            doing: "stop",
+            within: patience,
+        })
+    }
+
+    /// Holds all processes of a guest where they are.
+    pub async fn freeze(&self, id: GuestId) -> Result<(), GuestError> {
+        self.shared.ask(&id, Request::Freeze, "freeze it").await.map(drop)
+    }
+
+    /// Lets them go on.
+    pub async fn thaw(&self, id: GuestId) -> Result<(), GuestError> {
+        self.shared.ask(&id, Request::Thaw, "thaw it").await.map(drop)
+    }
+
+    /// All guests of this node, running or not, until they are removed. Takes charge of those that run without us, and
+    /// clears up behind those that were lost.
+    pub async fn seen(&self) -> Result<Vec<GuestSeen>, GuestError> {
+        let mut seen = Vec::new();
+        for id in self.shared.ids()? {
+            seen.push(self.shared.find(&id).await?);
+        }
+        Ok(seen)
+    }
+
+    /// Connects to a TCP port of a guest's loopback device.
+    pub async fn connect(&self, id: GuestId, port: u16) -> Result<TcpStream, GuestError> {
+        let v4 = (Family::V4, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let v6 = (Family::V6, SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+        match self.connect_to(id, v4).await {
+            Err(GuestError::Connect { source, .. }) if source.kind() == io::ErrorKind::ConnectionRefused => {
+                self.connect_to(id, v6).await
+            }
+            other => other,
+        }
+    }
+
+    async fn connect_to(&self, id: GuestId, to: (Family, SocketAddr)) -> Result<TcpStream, GuestError> {
+        let (family, address) = to;
+        let (_, socket) = self.shared.ask(&id, Request::Socket(family), "make a socket").await?;
+        let refused = |source| GuestError::Connect { id, port: address.port(), source };
+        let socket: OwnedFd = socket.ok_or_else(|| refused(io::ErrorKind::InvalidData.into()))?;
+        // The socket stays in the network in which it was made, whoever connects it.
+        let socket = TcpSocket::from_std_stream(socket.into());
+        let stream = timeout(CONNECT_WITHIN, socket.connect(address))
+            .await
+            .map_err(|_| refused(io::ErrorKind::TimedOut.into()))?
+            .map_err(refused)?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// What a guest has printed from `offset` on. If there is nothing yet, waits for something, or for the guest's end,
+    /// up to `patience`.
+    pub async fn logs(&self, id: GuestId, offset: u64, patience: Duration) -> Result<LogChunk, GuestError> {
+        let dir = self.shared.dir(&id);
+        if !dir.exists() {
+            return Err(GuestError::NotRunning(id));
+        }
+        let read = || log::read(dir.path(), offset).doing("read the guest's log");
+        // Asked before reading: what is printed in between is read, and not waited for.
+        let ended = !dir.is_attended().doing("look after the guest")?;
+        let chunk = read()?;
+        let has_news = !chunk.pieces.is_empty() || chunk.lost > 0;
+        if ended || has_news || patience.is_zero() {
+            return Ok(LogChunk { ended: ended && !has_news, ..chunk });
+        }
+        if let Some(line) = self.shared.call(&id)? {
+            // News, the end and lost patience are alike: we look again.
+            let _ = timeout(patience, line.ask(Request::LogPast(chunk.next))).await;
+        }
+        read()
+    }
+
+    /// Removes what is left of a guest that has ended: directory, log, groups. Its id can then be used again. An
+    /// unknown guest is left alone.
+    pub async fn remove(&self, id: GuestId) -> Result<(), GuestError> {
+        let dir = self.shared.dir(&id);
+        if !dir.exists() {
+            return Ok(());
+        }
+        if self.shared.is_attended(&id).await? {
+            return Err(GuestError::StillRunning(id));
+        }
+        match dir.orders() {
+            Ok(orders) => self.shared.clear(&dir, &orders).await,
+            // Without orders nothing was ever started.
+            Err(_) => fs::remove_dir_all(dir.path()).doing("remove the guest's directory"),
+        }
+    }
+
+    fn decide(&self, spec: &GuestSpec) -> Result<Orders, GuestError> {
+        let runtime = self.runtime.clone().ok_or(GuestError::NoRuntime)?;
+        let hierarchy = Hierarchy::find()?;
+        let others = self.shared.ids()?.into_iter().filter_map(|id| self.shared.dir(&id).orders().ok());
+        let taken: HashSet<Ids> = others.map(|orders| orders.ids).collect();
+        let ids = Ids::for_guest(&spec.id, &taken)?;
+        Ok(Orders { spec: spec.clone(), ids, hierarchy, runtime })
+    }
+
+    async fn launch(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+        let id = orders.spec.id;
+        let lock = dir.create(orders).doing("make the guest's directory")?;
+        let log = dir.supervisor_log().doing("open the supervisor's log")?;
+        let [program, arguments @ ..] = self.supervisor.as_slice() else { return Err(GuestError::NoRuntime) };
+        let mut child = Command::new(program)
+            .args(arguments)
+            .arg(id.to_string()) // for people who look at the list of processes
+            .current_dir(dir.path())
+            .env_clear()
+            .stdin(lock)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .doing("start the guest's supervisor")?;
+        let mut said = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            let mut stdout = stdout.take(RUNNING.len() as u64);
+            let within = timeout(START_WITHIN, stdout.read_to_end(&mut said)).await;
+            if within.is_err() {
+                let _ = child.kill().await;
+                return Err(GuestError::Unresponsive { id, doing: "start it", within: START_WITHIN });
+            }
+        }
+        if said == RUNNING {
+            // A short guest may be gone already; then its supervisor's end says so.
+            let line = match self.shared.call(&id)? {
+                Some(line) => ask(id, &line, Request::Watch, "accept us").await?.map(|_| line),
+                None => None,
+            };
+            self.shared.watch(id, line, Some(child));
+            return Ok(());
+        }
+        child.wait().await.doing("wait for the guest's supervisor")?;
+        match dir.end().doing("read how the guest ended")?.map(|end| end.how) {
+            Some(Ending::NotStarted(error)) => Err(error.into()),
+            Some(Ending::Lost(loss)) => Err(GuestError::Lost { id, loss }),
+            Some(Ending::Exited(_)) => Ok(()),
+            None => Err(GuestError::Lost { id, loss: Loss::Supervisor }),
+        }
+    }
+}
+
+impl Drop for Guests {
+    /// The guests go on, until a node takes charge of them again or their grace is over.
+    fn drop(&mut self) {
+        self.shared.stop_watching();
+    }
+}

@@ -1,0 +1,167 @@
+//! From the guest's first process to its running program.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::inotify::{self, WatchFlags};
+use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, openat};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_send_signal, setrlimit, waitid,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
+    set_no_new_privs,
+};
+
+use super::{Phase, RUNNING, Supervisor, now};
+use crate::guest::cgroup::Group;
+use crate::guest::error::StartError;
+use crate::guest::ids::Ids;
+use crate::guest::log::Stream;
+use crate::guest::record::Orders;
+use crate::guest::sandbox::{self, Inheritance, Launch};
+use crate::guest::sys::{self, Child};
+use crate::guest::wire;
+
+/// The guest's first process, the channel to it, and its output.
+pub(super) type FirstProcess = (Child, OwnedFd, Vec<(Stream, File)>);
+
+/// Starts the process that builds the sandbox and becomes the runtime.
+pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
+    let layers = sandbox::open_layers(&orders.spec, &orders.ids)?;
+    let (channel, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(StartError::sandbox("make a channel to the first process"))?;
+    let (out, their_out) =
+        output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
+    let (err, their_err) =
+        output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
+    let entrance = group.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
+    let first = sys::clone_into(sandbox::NAMESPACES, Some(entrance.born_into.as_fd()))
+        .map_err(StartError::sandbox("make namespaces for the guest"))?;
+    let Some(first) = first else {
+        drop((channel, out, err));
+        sandbox::enter(
+            orders,
+            Inheritance { entrance, channel: theirs, layers, output: [their_out, their_err] },
+        );
+    };
+    let ready = orders.ids.map(first.pid).and_then(|()| {
+        wire::send(channel.as_fd(), &sandbox::GO, None)
+            .map_err(StartError::sandbox("speak to the first process"))
+    });
+    if let Err(error) = ready {
+        let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
+        let _ = waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
+        return Err(error);
+    }
+    Ok((first, channel, vec![(Stream::Out, out), (Stream::Err, err)]))
+}
+
+/// Our end does not block; the guest's end does, and can be opened again by whoever runs inside (`/dev/stdout`).
+fn output_pipe() -> io::Result<(File, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    fchmod(&theirs, Mode::from_raw_mode(0o622))?;
+    Ok((ours.into(), theirs))
+}
+
+/// Children inherit the limit, and those of the guest cannot raise it.
+pub(super) fn allow_files(wanted: u64) {
+    let now = getrlimit(Resource::Nofile);
+    if now.maximum.is_some_and(|maximum| maximum < wanted) {
+        // Without the right to, the guest gets what there is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.current, maximum: Some(wanted) });
+    }
+}
+
+impl Supervisor<'_> {
+    /// The sandbox is built, the program has begun, or neither will ever be.
+    pub(super) fn advance(&mut self) {
+        match &self.phase {
+            Phase::Building { channel } => {
+                let said = wire::receive::<Launch>(channel.as_fd());
+                self.phase = match said {
+                    Ok(Some((Ok(()), Some(scratch)))) => {
+                        self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
+                    }
+                    Ok(Some((Err(error), _))) => Phase::Failed(error),
+                    Ok(Some((Ok(()), None)) | None) => Phase::Failed(self.without_a_word("it ended early")),
+                    Err(error) => Phase::Failed(StartError::sandbox("understand the first process")(error)),
+                };
+                if matches!(self.phase, Phase::Failed(_)) {
+                    self.kill();
+                }
+            }
+            Phase::Starting { scratch } => {
+                // Only that something changed matters; the file tells what.
+                let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
+                let mut reader = inotify::Reader::new(&self.changes, &mut buffer);
+                while reader.next().is_ok() {}
+                if has_begun(scratch) {
+                    self.begin_running();
+                }
+            }
+            Phase::Running | Phase::Failed(_) => {}
+        }
+    }
+
+    /// Joins the guest's network, gives up every power that is no longer needed, and waits for the runtime.
+    fn watch_runtime(&self, scratch: OwnedFd) -> Result<Phase, StartError> {
+        self.join_network().map_err(StartError::sandbox("join the guest's network"))?;
+        give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
+        let path = format!("/proc/self/fd/{}", scratch.as_raw_fd());
+        inotify::add_watch(&self.changes, path, WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO)
+            .map_err(StartError::sandbox("wait for the runtime"))?;
+        Ok(Phase::Starting { scratch })
+    }
+
+    fn join_network(&self) -> io::Result<()> {
+        let namespaces = format!("/proc/{}/ns", self.first.pid.as_raw_pid());
+        let open = |kind: &str| File::open(format!("{namespaces}/{kind}"));
+        let network = open("net")?;
+        // Only root has power over a network without being in the user namespace that owns it.
+        if let Ids::Subordinate { .. } = self.orders.ids {
+            move_into_link_name_space(open("user")?.as_fd(), Some(LinkNameSpaceType::User))?;
+        }
+        Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)
+    }
+
+    pub(super) fn begin_running(&mut self) {
+        self.phase = Phase::Running;
+        self.started_at = now();
+        // The node may be gone. With this the pipe is closed, too.
+        let _ = rustix::io::write(rustix::stdio::stdout(), RUNNING);
+        if let Ok(null) = File::options().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stdout(&null);
+        }
+    }
+}
+
+/// From here on the supervisor only talks, counts and kills.
+fn give_up_powers() -> rustix::io::Result<()> {
+    set_no_new_privs(true)?;
+    let kill = CapabilitySet::KILL;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: kill, permitted: kill, inheritable: CapabilitySet::empty() },
+    )
+}
+
+/// The runtime writes this file when the program has begun.
+pub(super) fn has_begun(scratch: &OwnedFd) -> bool {
+    rustix::fs::accessat(scratch, "pid", rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok()
+}
+
+/// The last thing that the runtime wrote into its log.
+pub(super) fn runtime_complaint(scratch: &OwnedFd) -> Option<String> {
+    let log = openat(scratch, "log", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    File::from(log).take(64 * 1024).read_to_string(&mut text).ok()?;
+    let last = text.lines().rfind(|line| !line.trim().is_empty())?;
+    let entry: serde_json::Value = serde_json::from_str(last).ok()?;
+    Some(entry.get("msg")?.as_str()?.trim().to_owned())
+}
