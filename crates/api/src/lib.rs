@@ -14,7 +14,6 @@ mod routes;
 mod serve;
 pub mod shapes;
 mod share;
-mod shim;
 mod socket;
 mod stream;
 
@@ -29,5 +28,5 @@ pub use node;
 
 /// What works on this machine, what does not, and what mends it. It needs no node.
 pub fn doctor() -> shapes::Doctor {
-    shim::doctor().into()
+    node::machine::doctor::doctor().into()
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 /// What works on this machine, what does not, and what mends it.
 #[utoipa::path(get, path = "/v1/doctor", tag = "machine", responses((status = 200, body = Doctor)))]
 pub async fn doctor() -> Result<Json<Doctor>, Problem> {
-    blocking(|| Ok(Json(crate::shim::doctor().into()))).await
+    blocking(|| Ok(Json(crate::doctor()))).await
 }
 
 /// What this computer has.

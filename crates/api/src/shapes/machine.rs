@@ -2,9 +2,8 @@
 
 use super::basic::Seconds;
 use super::offer::Speed;
-use crate::shim as doctor;
 use node::machine::benchmark::{Measurement, Stage};
-use node::machine::inventory;
+use node::machine::{doctor, inventory};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -141,7 +140,7 @@ impl From<&Measurement> for Figures {
 /// What works on this machine, what does not, and what mends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doctor {
-    /// Whether guests can run here with every limit.
+    /// Whether nothing that guests need is missing.
     pub well: bool,
     /// One for each thing that was looked at.
     pub findings: Vec<Finding>,
@@ -149,8 +148,10 @@ pub struct Doctor {
 
 impl From<Vec<doctor::Finding>> for Doctor {
     fn from(findings: Vec<doctor::Finding>) -> Doctor {
-        let findings: Vec<Finding> = findings.into_iter().map(Finding::from).collect();
-        Doctor { well: findings.iter().all(|finding| finding.state != FindingState::Missing), findings }
+        Doctor {
+            well: doctor::can_host(&findings),
+            findings: findings.into_iter().map(Finding::from).collect(),
+        }
     }
 }
 
@@ -163,7 +164,7 @@ pub struct Finding {
     pub state: FindingState,
     /// What was found, in words.
     pub detail: String,
-    /// The one command that mends it.
+    /// A command that mends it, or a sentence where none does.
     pub remedy: Option<String>,
 }
 
@@ -182,9 +183,9 @@ pub enum FindingState {
 impl From<doctor::Finding> for Finding {
     fn from(finding: doctor::Finding) -> Finding {
         let state = match finding.state {
-            doctor::State::Works => FindingState::Works,
-            doctor::State::Limited => FindingState::Limited,
-            doctor::State::Missing => FindingState::Missing,
+            doctor::Health::Works => FindingState::Works,
+            doctor::Health::Limited => FindingState::Limited,
+            doctor::Health::Missing => FindingState::Missing,
         };
         Finding { name: finding.name.to_string(), state, detail: finding.detail, remedy: finding.remedy }
     }
