@@ -38,12 +38,17 @@ impl Runtime {
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
+    /// crun refuses to run where both versions of control groups are mounted, even when told to leave them alone; runc
+    /// refuses to run where none are.
+    pub fn dreads_mixed_groups(&self) -> bool {
+        self.name() == "crun"
+    }
+
     /// The arguments that run `bundle` and leave control groups and network to us. `scratch` is a directory for its
     /// own state, in which it writes the files `pid` (when the program has begun) and `log` (its complaints, as JSON).
     pub fn arguments(&self, scratch: &Path, bundle: &Path) -> Vec<OsString> {
         let in_scratch = |name: &str| scratch.join(name).into_os_string();
         let own: &[&str] = match self.name().as_str() {
-            // It refuses machines that have both versions of control groups, unless they are none of its business.
             "crun" => &["--cgroup-manager=disabled"],
             "runsc" => &["--rootless", "--ignore-cgroups", "--network=host"],
             // runc then goes on where it may not make control groups, and stays in ours.

@@ -135,8 +135,7 @@ fn build_and_run(
         .map_err(StartError::sandbox("make the guest's mounts private"))?;
     mount("proc", "/proc", "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .map_err(StartError::sandbox("mount /proc for the runtime"))?;
-    hide_groups(&orders.hierarchy)
-        .map_err(StartError::sandbox("hide the control groups from the runtime"))?;
+    hide_groups(orders).map_err(StartError::sandbox("hide the control groups from the runtime"))?;
     open_loopback().map_err(StartError::sandbox("bring the guest's loopback device up"))?;
 
     let layers = match layers {
@@ -179,13 +178,12 @@ fn die_with_supervisor(channel: BorrowedFd<'_>) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// crun refuses to run where both versions of control groups are mounted, even when told to leave them alone.
-fn hide_groups(hierarchy: &Hierarchy) -> rustix::io::Result<()> {
-    match hierarchy {
-        Hierarchy::V1 { .. } => {
+fn hide_groups(orders: &Orders) -> rustix::io::Result<()> {
+    match orders.hierarchy {
+        Hierarchy::V1 { .. } if orders.runtime.dreads_mixed_groups() => {
             mount("tmpfs", "/sys/fs/cgroup", "tmpfs", MountFlags::RDONLY, c"size=0,mode=555")
         }
-        Hierarchy::V2 { .. } => Ok(()),
+        Hierarchy::V1 { .. } | Hierarchy::V2 { .. } => Ok(()),
     }
 }
 

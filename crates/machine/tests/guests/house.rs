@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Pid;
-use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits};
+use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -164,15 +164,26 @@ impl House {
         self.dir.path().join("guests").join(id.to_string())
     }
 
+    /// Makes a file of an image.
+    pub fn write(&self, path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+
     pub fn image(&self) -> PathBuf {
         self.dir.path().join("layer")
     }
 }
 
+/// `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
 fn open(root: &Path) -> (Guests, mpsc::Receiver<GuestEvent>) {
     let (sender, events) = mpsc::channel(64);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
-    (Guests::open(root.to_owned(), supervisor, sender).expect("a directory of guests"), events)
+    let guests = Guests::open(root.to_owned(), supervisor, sender).expect("a directory of guests");
+    match std::env::var_os("SUBLET_RUNTIME") {
+        Some(program) => (guests.with_runtime(Runtime::at(program.into())), events),
+        None => (guests, events),
+    }
 }
 
 fn make_image(layer: &Path) {

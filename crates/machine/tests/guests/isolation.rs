@@ -1,5 +1,7 @@
 //! What a guest cannot see, and cannot do.
 
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
+
 use crate::house::House;
 
 crate::truths![
@@ -8,6 +10,7 @@ crate::truths![
     a_guest_has_nothing_but_the_loopback_device,
     a_guest_has_no_power_even_as_root,
     a_guest_is_nobody_on_this_machine,
+    layers_lie_over_each_other,
     what_a_guest_writes_does_not_reach_its_image,
     forbidden_system_calls_fail,
 ];
@@ -84,6 +87,30 @@ async fn a_guest_is_nobody_on_this_machine(mut house: House) {
         assert!(uid >= 0x6000_0000, "process {pid} of the guest is user {uid}");
     }
     house.guests.stop(id, std::time::Duration::ZERO).await.expect("it stops");
+}
+
+async fn layers_lie_over_each_other(house: House) {
+    let [lower, upper] = ["lower", "upper"].map(|name| house.image().with_file_name(name));
+    for file in ["kept", "gone", "dir/old"] {
+        house.write(&lower.join(file), "lower");
+    }
+    house.write(&upper.join("kept"), "upper");
+    house.write(&upper.join("dir/new"), "upper");
+    mknodat(CWD, upper.join("gone"), FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
+        .expect("a whiteout");
+    setxattr(upper.join("dir"), "user.overlay.opaque", b"y", XattrFlags::empty())
+        .expect("an opaque directory");
+
+    let mut spec =
+        house.spec("cat /kept; ls /gone; ls /dir; rm -r /dir && mkdir /dir && ls /dir; ls -n /kept");
+    spec.layers.extend([lower, upper]);
+    house.guests.start(&spec).await.expect("the guest starts");
+    let printed = house.printed(spec.id).await;
+    assert!(printed.starts_with("upper"), "{printed}");
+    assert!(printed.contains("/gone: No such file"), "{printed}");
+    assert!(printed.contains("new\n") && !printed.contains("old"), "{printed}");
+    // The owner's root made the files; the guest's root has them.
+    assert!(printed.contains(" 0        0 "), "{printed}");
 }
 
 async fn what_a_guest_writes_does_not_reach_its_image(mut house: House) {

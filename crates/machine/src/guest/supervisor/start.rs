@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_send_signal, setrlimit, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_send_signal, setrlimit, waitid,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
@@ -50,6 +50,8 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
         );
     };
     let ready = orders.ids.map(first.pid).and_then(|()| {
+        join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
+        give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
         wire::send(channel.as_fd(), &sandbox::GO, None)
             .map_err(StartError::sandbox("speak to the first process"))
     });
@@ -67,6 +69,27 @@ fn output_pipe() -> io::Result<(File, OwnedFd)> {
     fcntl_setfl(&ours, OFlags::NONBLOCK)?;
     fchmod(&theirs, Mode::from_raw_mode(0o622))?;
     Ok((ours.into(), theirs))
+}
+
+fn join_network(first: Pid, ids: &Ids) -> io::Result<()> {
+    let namespaces = format!("/proc/{}/ns", first.as_raw_pid());
+    let open = |kind: &str| File::open(format!("{namespaces}/{kind}"));
+    let network = open("net")?;
+    // Only root has power over a network without being in the user namespace that owns it.
+    if let Ids::Subordinate { .. } = ids {
+        move_into_link_name_space(open("user")?.as_fd(), Some(LinkNameSpaceType::User))?;
+    }
+    Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// From here on the supervisor only talks, counts and kills.
+fn give_up_powers() -> rustix::io::Result<()> {
+    set_no_new_privs(true)?;
+    let kill = CapabilitySet::KILL;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: kill, permitted: kill, inheritable: CapabilitySet::empty() },
+    )
 }
 
 /// Children inherit the limit, and those of the guest cannot raise it.
@@ -109,25 +132,11 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Joins the guest's network, gives up every power that is no longer needed, and waits for the runtime.
     fn watch_runtime(&self, scratch: OwnedFd) -> Result<Phase, StartError> {
-        self.join_network().map_err(StartError::sandbox("join the guest's network"))?;
-        give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
         let path = format!("/proc/self/fd/{}", scratch.as_raw_fd());
         inotify::add_watch(&self.changes, path, WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO)
             .map_err(StartError::sandbox("wait for the runtime"))?;
         Ok(Phase::Starting { scratch })
-    }
-
-    fn join_network(&self) -> io::Result<()> {
-        let namespaces = format!("/proc/{}/ns", self.first.pid.as_raw_pid());
-        let open = |kind: &str| File::open(format!("{namespaces}/{kind}"));
-        let network = open("net")?;
-        // Only root has power over a network without being in the user namespace that owns it.
-        if let Ids::Subordinate { .. } = self.orders.ids {
-            move_into_link_name_space(open("user")?.as_fd(), Some(LinkNameSpaceType::User))?;
-        }
-        Ok(move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
     pub(super) fn begin_running(&mut self) {
@@ -139,16 +148,6 @@ impl Supervisor<'_> {
             let _ = rustix::stdio::dup2_stdout(&null);
         }
     }
-}
-
-/// From here on the supervisor only talks, counts and kills.
-fn give_up_powers() -> rustix::io::Result<()> {
-    set_no_new_privs(true)?;
-    let kill = CapabilitySet::KILL;
-    set_capabilities(
-        None,
-        CapabilitySets { effective: kill, permitted: kill, inheritable: CapabilitySet::empty() },
-    )
 }
 
 /// The runtime writes this file when the program has begun.

@@ -76,7 +76,7 @@ impl Supervisor<'_> {
                 let reply = Reply::Status { state: self.state(), usage: self.usage() };
                 return wire::send(self.clients[client].socket.as_fd(), &reply, None);
             }
-            Request::Socket(family) => self.make_socket(family).map(|socket| handed_over = Some(socket)),
+            Request::Socket(family) => make_socket(family).map(|socket| handed_over = Some(socket)),
             Request::Freeze => self.set_hold(|hold| hold.by_node = true),
             Request::Thaw => self.set_hold(|hold| hold.by_node = false),
             Request::Stop(within) => {
@@ -95,18 +95,6 @@ impl Supervisor<'_> {
         };
         let file = handed_over.as_ref().map(|socket: &OwnedFd| socket.as_fd());
         wire::send(self.clients[client].socket.as_fd(), &reply, file)
-    }
-
-    /// Unconnected: whoever holds it may connect or bind it, and is still inside the guest's network.
-    fn make_socket(&self, family: Family) -> io::Result<OwnedFd> {
-        if !matches!(self.phase, Phase::Starting { .. } | Phase::Running) {
-            return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
-        }
-        let family = match family {
-            Family::V4 => AddressFamily::INET,
-            Family::V6 => AddressFamily::INET6,
-        };
-        Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)
     }
 
     /// Answers those who wait for the log to grow.
@@ -138,4 +126,13 @@ impl Supervisor<'_> {
             ..self.group.usage()
         }
     }
+}
+
+/// Unconnected: whoever holds it may connect or bind it, and is still inside the guest's network.
+fn make_socket(family: Family) -> io::Result<OwnedFd> {
+    let family = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)
 }
