@@ -103,7 +103,10 @@ fn ids() -> Finding {
                 ["newuidmap", "newgidmap"].into_iter().find(|helper| find_in_path(helper).is_none());
             match helpers {
                 Some(helper) => missing(NAME, &format!("{helper} is not in PATH"), &install("uidmap")),
-                None => works(NAME, format!("{count} subordinate ids, which guests share")),
+                None => {
+                    let but = "guests share them, and cannot change the files of their images";
+                    limited(NAME, format!("{count} subordinate ids"), but, "run the node as root")
+                }
             }
         }
         Err(error) => {

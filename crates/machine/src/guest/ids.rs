@@ -24,7 +24,8 @@ pub enum Ids {
         /// The runtime's id, user and group; the guest's follow it.
         base: u32,
     },
-    /// Not root: the runtime is ourselves, the guest gets our subordinate ids.
+    /// Not root: the runtime is ourselves, the guest gets our subordinate ids, which all our guests share. The files of
+    /// its image are ours and thereby nobody's to it: it can read them, and write only where everybody can.
     Subordinate {
         /// Our own.
         uid: u32,
