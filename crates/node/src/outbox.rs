@@ -37,6 +37,9 @@ impl Outbox {
     }
 
     fn may_start(&mut self, now: Timestamp, key: Key) -> bool {
+        if self.must_wait(key) {
+            return false;
+        }
         let tries = match self.effects.get(&key) {
             None => 0,
             Some(Stand::Waiting { until, tries }) if *until <= now => *tries,
@@ -44,6 +47,13 @@ impl Outbox {
         };
         self.effects.insert(key, Stand::Going { tries });
         true
+    }
+
+    /// A freeze and a thaw of one guest are done one after the other: a slow one must not come after the next.
+    fn must_wait(&self, key: Key) -> bool {
+        let Key::Still(lease, _) = key else { return false };
+        let same = self.effects.range(Key::Still(lease, 0)..=Key::Still(lease, u64::MAX));
+        same.into_iter().any(|(_, stand)| matches!(stand, Stand::Going { .. }))
     }
 
     /// It is done.
@@ -118,6 +128,17 @@ mod tests {
         }
         assert_eq!(pauses[..3], [Span(400), Span(800), Span(1_600)]);
         assert_eq!(*pauses.last().unwrap(), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_thaw_waits_for_the_freeze_before_it() {
+        let lease = Id::of(ObjectId([1; 32]));
+        let (freeze, thaw) = (Effect::Freeze(lease, 7), Effect::Thaw(lease, 9));
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.start(Timestamp(0), vec![freeze.clone()]), [freeze.clone()]);
+        assert!(outbox.start(Timestamp(0), vec![thaw.clone()]).is_empty());
+        outbox.done(freeze.key());
+        assert_eq!(outbox.start(Timestamp(0), vec![thaw.clone()]), [thaw]);
     }
 
     #[test]
