@@ -172,9 +172,16 @@ fn image_status(error: &ImageError) -> StatusCode {
         }
         ImageError::Unreachable { .. } | ImageError::Registry { .. } => StatusCode::BAD_GATEWAY,
         ImageError::Silent { .. } => StatusCode::GATEWAY_TIMEOUT,
+        // The files that were named, not the store's own: those are there.
+        ImageError::Io { source, .. } if is_of_the_asker(source) => StatusCode::CONFLICT,
         ImageError::Full { .. } | ImageError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::CONFLICT,
     }
+}
+
+fn is_of_the_asker(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    [NotFound, NotADirectory, IsADirectory, PermissionDenied].contains(&error.kind())
 }
 
 fn net_status(error: &NetError) -> StatusCode {

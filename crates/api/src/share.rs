@@ -1,11 +1,11 @@
 //! What is sensible to lend, and what an owner makes of it.
 
 use crate::problem::Problem;
-use crate::shapes::ShareWish;
+use crate::shapes::{Seconds, ShareWish};
 use node::engine::market::rate;
 use node::machine::inventory::Inventory;
 use node::model::{
-    Audience, Currency, Mode, Prices, Rate, RenewalTerms, Resources, Share, Span, Speed, Terms,
+    Audience, Currency, Invalid, Mode, Prices, Rate, RenewalTerms, Resources, Share, Span, Speed, Terms,
 };
 
 /// The speed of a machine that was not measured yet, for what is suggested: that of the reference.
@@ -60,7 +60,7 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
         disk: wish.disk_bytes.unwrap_or(share.resources.disk),
     };
     let prices = wish.prices.as_ref().map(Prices::try_from).transpose()?.unwrap_or(share.prices);
-    let span = |wished: Option<crate::shapes::Seconds>, now: Span| wished.map_or(now, |seconds| seconds.0);
+    let span = |wished: Option<Seconds>, now: Span| wished.map_or(now, |seconds| seconds.0);
     let terms = Terms {
         longest: span(wish.longest, share.terms.longest),
         tick: span(wish.tick, share.terms.tick),
@@ -76,11 +76,7 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
     let mut changed = Share { resources, prices, terms, audience: share.audience, region };
     match &wish.credit {
         Some(credit) if credit.currency != prices.currency => {
-            return Err(node::model::Invalid::Content {
-                field: "credit",
-                why: "in the currency of the prices",
-            }
-            .into());
+            return Err(Invalid::Content { field: "credit", why: "in the currency of the prices" }.into());
         }
         Some(credit) => changed.terms.credit = credit.micros,
         // The credit of before was meant for the prices of before.

@@ -194,7 +194,13 @@ async fn an_image_is_built_listed_and_removed() {
     let built = client.build(&wish).await.unwrap().done(|_| {}).await.unwrap();
     assert_eq!(client.images().await.unwrap().images, std::slice::from_ref(&built));
     let inspected = client.image("example/app:1").await.unwrap();
-    assert_eq!((inspected.image.digest, inspected.cmd), (built.digest, vec!["/hello".to_owned()]));
+    assert_eq!((&inspected.image.digest, inspected.cmd), (&built.digest, vec!["/hello".to_owned()]));
+
+    let again = client.build(&Build { name: Some("other:1".to_owned()), ..wish.clone() }).await.unwrap();
+    let again = again.done(|_| {}).await.unwrap();
+    assert_eq!(again.digest, built.digest, "the same folder is the same image");
+    let one_of_two = client.remove_image("other:1").await.unwrap_err();
+    assert!(matches!(one_of_two, ClientError::Problem(problem) if problem.code == "several_names"));
 
     let wish = RentWish {
         image: "example/app:1".to_owned(),
@@ -222,7 +228,7 @@ async fn an_image_is_built_listed_and_removed() {
             .all(|lease| lease.standing.state == LeaseState::Ended)
     );
 
-    client.remove_image("example/app:1").await.unwrap();
+    client.remove_image(&built.digest).await.unwrap();
     let missing = Build { dir: PathBuf::from("/nowhere/at/all"), ..Build::default() };
     let failed = client.build(&missing).await.unwrap().done(|_| {}).await.unwrap_err();
     assert!(matches!(failed, ClientError::Problem(problem) if problem.detail.contains("/nowhere/at/all")));

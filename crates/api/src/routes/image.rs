@@ -27,7 +27,8 @@ pub async fn inspect(State(door): State<Door>, Path(id): Path<String>) -> Result
     Ok(Json(door.node.images().inspect(&digest)?.into()))
 }
 
-/// Removes an image with all that no other image needs, unless a lease still uses it.
+/// Removes an image with all that no other image needs, unless a lease still uses it. One with several names is removed
+/// by its digest only: under one of them, somebody may still want it.
 #[utoipa::path(delete, path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)), responses((status = 204)))]
 pub async fn remove(State(door): State<Door>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let digest = find(&door.node, &id)?;
@@ -35,6 +36,14 @@ pub async fn remove(State(door): State<Door>, Path(id): Path<String>) -> Result<
         let problem =
             Problem::new(StatusCode::CONFLICT, "image_in_use", format!("lease {lease} uses this image"));
         return Err(problem.hint("Stop it first: `sublet stop`."));
+    }
+    let names = door.node.images().inspect(&digest)?.image.names;
+    let by_digest = digest.hex().starts_with(id.strip_prefix("sha256:").unwrap_or(&id));
+    if names.len() > 1 && !by_digest {
+        let detail = format!("this image has several names: {}", names.join(", "));
+        let short: String = digest.hex().chars().take(12).collect();
+        let problem = Problem::new(StatusCode::CONFLICT, "several_names", detail);
+        return Err(problem.hint(format!("To remove it under all of them: `sublet image rm {short}`.")));
     }
     let images = door.node.images().clone();
     super::machine::blocking(move || Ok(images.remove(&digest)?)).await?;

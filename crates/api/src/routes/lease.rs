@@ -6,7 +6,7 @@ use crate::pack::{self, Pack};
 use crate::problem::{Body, Params, Problem};
 use crate::shapes::{Beside, Lease, Leases, Marks, More, Port, Ports, RentWish};
 use axum::Json;
-use axum::body::Body as Bytes;
+use axum::body::Body as Content;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -170,7 +170,7 @@ pub async fn logs(
             () = closed.cancelled() => Ok(None),
         }
     });
-    Ok(([(CONTENT_TYPE, "application/octet-stream")], Bytes::from_stream(pieces)).into_response())
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], Content::from_stream(pieces)).into_response())
 }
 
 /// Ports of this computer that lead into the guest.
