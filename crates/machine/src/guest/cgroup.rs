@@ -220,14 +220,13 @@ impl Group {
         })
     }
 
-    /// Kills what is left in the groups and removes them; the dead may take a moment to leave.
-    pub fn kill_and_remove(&self, within: Duration) -> io::Result<()> {
+    /// Kills what is left in the groups, and waits until it is gone.
+    pub fn clear(&self, within: Duration) -> io::Result<()> {
         if !self.unified().exists() {
-            return self.remove();
+            return Ok(());
         }
         self.kill()?;
-        self.wait_until("populated", 0, within)?;
-        self.remove()
+        self.wait_until("populated", 0, within)
     }
 
     /// Each group, with what would be without a limit if it were missing.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -12,11 +12,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::cgroup::Hierarchy;
@@ -37,6 +38,7 @@ pub struct Guests {
     /// How to run this program as a supervisor.
     supervisor: Vec<OsString>,
     runtime: Option<Runtime>,
+    preparing: Mutex<()>,
 }
 
 /// Setting up takes tens of milliseconds; a supervisor gives up by itself before this.
@@ -57,7 +59,13 @@ impl Guests {
         events: mpsc::Sender<GuestEvent>,
     ) -> Result<Guests, GuestError> {
         DirBuilder::new().recursive(true).mode(0o700).create(&root).doing("make the directory of guests")?;
-        Ok(Guests { shared: Arc::new(Shared::new(root, events)), supervisor, runtime: Runtime::find() })
+        GuestDir::clear_unfinished(&root).doing("clear the directory of guests")?;
+        Ok(Guests {
+            shared: Arc::new(Shared::new(root, events)),
+            supervisor,
+            runtime: Runtime::find(),
+            preparing: Mutex::default(),
+        })
     }
 
     /// Runs guests with this OCI runtime instead of the best one in `PATH`.
@@ -85,8 +93,8 @@ impl Guests {
                 | GuestState::Failed { .. } => Ok(()),
             };
         }
-        let orders = self.decide(spec)?;
-        let started = self.launch(&dir, &orders).await;
+        let (orders, lock) = self.prepare(spec, &dir).await?;
+        let started = self.launch(&dir, &orders, lock).await;
         if started.is_err() {
             // The first error tells; what could not be removed is found by the next `seen`.
             let _ = self.shared.clear(&dir, &orders).await;
@@ -137,11 +145,12 @@ impl Guests {
     /// All guests of this node, running or not, until they are removed. Takes charge of those that run without us, and
     /// clears up behind those that were lost.
     pub async fn seen(&self) -> Result<Vec<GuestSeen>, GuestError> {
-        let mut seen = Vec::new();
-        for id in self.shared.ids()? {
-            seen.push(self.shared.find(&id).await?);
-        }
-        Ok(seen)
+        let ids = self.shared.ids()?;
+        // A few at a time: each is a conversation with another process.
+        // Made beforehand: a stream that makes them as it goes is not `Send` (rust-lang/rust#102211).
+        let finds: Vec<_> = ids.iter().map(|id| self.shared.find(id)).collect();
+        let finds = futures::stream::iter(finds).buffered(16);
+        finds.try_collect().await
     }
 
     /// Connects to a TCP port of a guest's loopback device.
@@ -210,18 +219,22 @@ impl Guests {
         }
     }
 
-    fn decide(&self, spec: &GuestSpec) -> Result<Orders, GuestError> {
+    /// Decides what the guest gets, and writes it down in a directory of its own.
+    async fn prepare(&self, spec: &GuestSpec, dir: &GuestDir) -> Result<(Orders, File), GuestError> {
+        // One at a time, or two guests could be given the same ids.
+        let _turn = self.preparing.lock().await;
         let runtime = self.runtime.clone().ok_or(GuestError::NoRuntime)?;
         let hierarchy = Hierarchy::find()?;
         let others = self.shared.ids()?.into_iter().filter_map(|id| self.shared.dir(&id).orders().ok());
         let taken: HashSet<Ids> = others.map(|orders| orders.ids).collect();
         let ids = Ids::for_guest(&spec.id, &taken)?;
-        Ok(Orders { spec: spec.clone(), ids, hierarchy, runtime })
+        let orders = Orders { spec: spec.clone(), ids, hierarchy, runtime };
+        let lock = dir.create(&orders).doing("make the guest's directory")?;
+        Ok((orders, lock))
     }
 
-    async fn launch(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+    async fn launch(&self, dir: &GuestDir, orders: &Orders, lock: File) -> Result<(), GuestError> {
         let id = orders.spec.id;
-        let lock = dir.create(orders).doing("make the guest's directory")?;
         let log = dir.supervisor_log().doing("open the supervisor's log")?;
         let [program, arguments @ ..] = self.supervisor.as_slice() else { return Err(GuestError::NoRuntime) };
         let mut child = Command::new(program)

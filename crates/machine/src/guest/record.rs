@@ -94,6 +94,9 @@ pub struct Usage {
 #[derive(Clone, Debug)]
 pub struct GuestDir(PathBuf);
 
+/// The ending of a directory's name while it is being made.
+const UNFINISHED: &str = "new";
+
 /// Larger than any honest record, smaller than what would hurt to read.
 const LARGEST_RECORD: u64 = 1 << 20;
 
@@ -121,17 +124,21 @@ impl GuestDir {
     /// Makes it, for the owner alone, with its orders in it. Returns its lock, already taken, which says "somebody sees
     /// to this guest" until all copies of the file are closed.
     pub fn create(&self, orders: &Orders) -> io::Result<File> {
-        let unfinished = GuestDir(self.0.with_extension("new"));
-        // Left by a node that stopped in the middle of this.
-        if unfinished.exists() {
-            fs::remove_dir_all(unfinished.path())?;
-        }
+        let unfinished = GuestDir(self.0.with_extension(UNFINISHED));
         DirBuilder::new().mode(0o700).create(unfinished.path())?;
         unfinished.write_whole("orders.json", orders)?;
         let lock = unfinished.lock_file()?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         fs::rename(unfinished.path(), &self.0)?;
         Ok(lock)
+    }
+
+    /// Removes what a node left that stopped in the middle of [`GuestDir::create`].
+    pub fn clear_unfinished(root: &Path) -> io::Result<()> {
+        let entries = fs::read_dir(root)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut unfinished =
+            entries.filter(|path| path.extension().is_some_and(|extension| extension == UNFINISHED));
+        unfinished.try_for_each(fs::remove_dir_all)
     }
 
     /// What its supervisor was told.

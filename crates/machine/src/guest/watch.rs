@@ -84,8 +84,15 @@ impl Shared {
         if let Some(end) = dir.end().doing("read how the guest ended")? {
             return seen(end.how.into_state(end.at), end.usage);
         }
-        if let Some((state, usage)) = self.status(id).await? {
-            return seen(state.into(), usage);
+        match self.status(id).await {
+            Ok(Some((state, usage))) => return seen(state.into(), usage),
+            Ok(None) => {}
+            // It lives, and one that hangs must not hide the others.
+            Err(error @ GuestError::Unresponsive { .. }) => {
+                tracing::warn!(%id, %error, "the guest's state is not known");
+                return seen(GuestState::Running, group_usage(&dir));
+            }
+            Err(error) => return Err(error),
         }
         // It may have ended, or be about to have a supervisor.
         if let Some(end) = dir.end().doing("read how the guest ended")? {
@@ -94,7 +101,7 @@ impl Shared {
         if locked(&self.starting).contains_key(id) || self.is_attended(id).await? {
             return seen(GuestState::Starting, Usage::default());
         }
-        let end = self.write_off(&dir)?;
+        let end = self.write_off(&dir).await?;
         seen(end.how.into_state(end.at), end.usage)
     }
 
@@ -116,30 +123,24 @@ impl Shared {
         Ok(Some((state, usage)))
     }
 
-    /// Records that a guest is lost, and ends what is left of it.
-    fn write_off(&self, dir: &GuestDir) -> Result<End, GuestError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    /// Ends what is left of a lost guest, and records that it is lost.
+    async fn write_off(&self, dir: &GuestDir) -> Result<End, GuestError> {
         let loss = if dir.path().join(CONTROL).exists() { Loss::Supervisor } else { Loss::NeverStarted };
-        let usage = dir.orders().map_or(Usage::default(), |orders| {
-            let group = orders.hierarchy.group(&orders.spec.id);
-            // It may be gone already; if not, `remove` says so.
-            let _ = group.kill();
-            group.usage()
-        });
-        let end = End { how: Ending::Lost(loss), at: now, usage };
+        if let Ok(orders) = dir.orders() {
+            clear_group(&orders).await?;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let end = End { how: Ending::Lost(loss), at: now, usage: group_usage(dir) };
         dir.set_end(&end).doing("record that the guest is lost")?;
         Ok(end)
     }
 
     /// Removes a guest without a supervisor.
     pub(super) async fn clear(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+        clear_group(orders).await?;
         let group = orders.hierarchy.group(&orders.spec.id);
-        let path = dir.path().to_owned();
-        let cleared = tokio::task::spawn_blocking(move || {
-            group.kill_and_remove(ANSWER_WITHIN).doing("remove the guest's control groups")?;
-            fs::remove_dir_all(path).doing("remove the guest's directory")
-        });
-        cleared.await.map_err(io::Error::other).doing("clear up behind the guest")?
+        group.remove().doing("remove the guest's control groups")?;
+        fs::remove_dir_all(dir.path()).doing("remove the guest's directory")
     }
 
     /// Whether a guest has a supervisor. One that no longer answers is about to be gone: then we wait until it is.
@@ -207,7 +208,7 @@ impl Shared {
         let dir = self.dir(&id);
         let end = match dir.end() {
             Ok(Some(end)) => Ok(end),
-            Ok(None) | Err(_) => self.write_off(&dir),
+            Ok(None) | Err(_) => self.write_off(&dir).await,
         };
         let event = match end.map(|end| end.how) {
             Ok(Ending::Exited(code)) => GuestEvent::Exited { id, code },
@@ -221,6 +222,18 @@ impl Shared {
         };
         let _ = self.events.send(event).await;
     }
+}
+
+/// Ends what lives of a guest without a supervisor.
+async fn clear_group(orders: &Orders) -> Result<(), GuestError> {
+    let group = orders.hierarchy.group(&orders.spec.id);
+    let cleared = tokio::task::spawn_blocking(move || group.clear(ANSWER_WITHIN)).await;
+    cleared.map_err(io::Error::other).and_then(|cleared| cleared).doing("end what is left of the guest")
+}
+
+/// What the kernel knows of a guest whose supervisor does not speak.
+fn group_usage(dir: &GuestDir) -> Usage {
+    dir.orders().map_or(Usage::default(), |orders| orders.hierarchy.group(&orders.spec.id).usage())
 }
 
 /// Asks a supervisor; `None` if it ended while we spoke.

@@ -23,6 +23,7 @@ crate::truths![
     a_frozen_guest_can_be_stopped,
     without_its_supervisor_a_guest_dies_and_is_reported_lost,
     so_does_a_frozen_one,
+    a_supervisor_that_hangs_hides_nobody_and_is_killed_with_its_guest,
     a_restarted_node_takes_charge_again,
     an_end_that_nobody_saw_is_told_later,
     a_guest_left_alone_is_frozen_then_stopped,
@@ -165,6 +166,21 @@ async fn so_does_a_frozen_one(house: House) {
     lose(house, true).await;
 }
 
+/// The kernel counts a process out of its groups a moment before it is dead.
+async fn all_are_dead(processes: Vec<u32>) {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while processes.iter().any(|pid| lives(*pid)) {
+        assert!(Instant::now() < deadline, "one of {processes:?} is left");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The dead, whom this machine's first process has yet to bury, do not count.
+fn lives(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !(state.is_empty() || state.contains(") Z ") || state.contains(") X "))
+}
+
 async fn lose(mut house: House, frozen: bool) {
     let id = house.start("sleep 60 & echo up; wait").await;
     house.printed_until(id, "up").await;
@@ -179,15 +195,24 @@ async fn lose(mut house: House, frozen: bool) {
     let refused = house.guests.start(&house.spec_of(id, "true")).await;
     assert!(matches!(refused, Err(GuestError::Lost { .. })), "{refused:?}");
     house.guests.remove(id).await.expect("removed");
-    for pid in processes {
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The dead, whom this machine's first process has yet to bury, do not count.
-        assert!(state.is_empty() || state.contains(") Z ") || state.contains(") X "), "left: {state}");
-    }
+    all_are_dead(processes).await;
     assert_eq!(house.groups(id), Vec::<PathBuf>::new());
     assert!(!house.guest_dir(id).exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&id.to_string()), "{mounts}");
+}
+
+async fn a_supervisor_that_hangs_hides_nobody_and_is_killed_with_its_guest(mut house: House) {
+    let hung = house.start("sleep 60 & sleep 60").await;
+    let fine = house.start("sleep 60").await;
+    let processes = house.processes(hung);
+    kill_process(house.supervisor(hung), Signal::STOP).expect("the supervisor is held");
+    let all = house.guests.seen().await.expect("guests are seen");
+    assert!(all.iter().all(|seen| seen.state == GuestState::Running) && all.len() == 2, "{all:?}");
+    house.guests.stop(hung, Duration::ZERO).await.expect("it stops");
+    assert_eq!(house.event().await, GuestEvent::Lost { id: hung, why: Loss::Supervisor });
+    all_are_dead(processes).await;
+    house.guests.stop(fine, Duration::ZERO).await.expect("it stops");
 }
 
 async fn a_restarted_node_takes_charge_again(mut house: House) {
