@@ -212,6 +212,7 @@ async fn a_supervisor_that_hangs_hides_nobody_and_is_killed_with_its_guest(mut h
     house.guests.stop(hung, Duration::ZERO).await.expect("it stops");
     assert_eq!(house.event().await, GuestEvent::Lost { id: hung, why: Loss::Supervisor });
     all_are_dead(processes).await;
+    house.guests.remove(hung).await.expect("removed");
     house.guests.stop(fine, Duration::ZERO).await.expect("it stops");
 }
 
