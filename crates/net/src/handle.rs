@@ -15,7 +15,7 @@ use libp2p::swarm::Stream as Substream;
 use model::message::{self, MAX_MESSAGE, Request, Response, StreamHead};
 use model::{ObjectId, PeerKey};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -129,7 +129,7 @@ impl Net {
 
     /// Takes objects out of the set, such as those that expired. Peers do the same by their own clocks.
     pub fn withdraw(&self, ids: impl IntoIterator<Item = ObjectId>) {
-        self.common.set().withdraw(ids);
+        self.common.set().withdraw(ids, Instant::now());
     }
 
     /// How many objects are shared.

@@ -2,6 +2,7 @@
 
 pub(crate) mod book;
 pub(crate) mod streams;
+mod tls;
 
 use crate::config::{Config, Limits};
 use crate::error::NetError;
@@ -87,7 +88,7 @@ pub(crate) fn build(config: &Config) -> Result<Swarm<Behaviour>, NetError> {
     };
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .with_tcp(tcp::Config::default().nodelay(true), (tls::Tls::new, noise::Config::new), muxer)
         .map_err(start)?
         .with_quic_config(|mut quic| {
             quic.max_concurrent_stream_limit = u32::try_from(streams).unwrap_or(u32::MAX);

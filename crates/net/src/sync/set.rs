@@ -99,12 +99,14 @@ impl Set {
         sharing
     }
 
-    /// Takes objects out, such as those that expired.
-    pub(crate) fn withdraw(&mut self, ids: impl IntoIterator<Item = ObjectId>) {
+    /// Takes objects out, such as those that expired. Peers whose clocks are behind have them still: for a while they
+    /// are not asked for again.
+    pub(crate) fn withdraw(&mut self, ids: impl IntoIterator<Item = ObjectId>, now: Instant) {
         for id in ids {
             if let Some(object) = self.objects.remove(&id) {
                 self.bytes -= object.bytes.len();
                 self.snapshot = None;
+                self.claims.put(id, now + JUDGED);
             }
         }
     }
@@ -268,8 +270,10 @@ mod tests {
         assert_eq!(set.share(vec![one.clone(), one.clone()]), Sharing { added: 1, known: 1, left_out: 0 });
         assert_eq!(set.take_fresh(), Fresh::These(vec![id(&one)]));
         assert_eq!(*set.body(&id(&one)).unwrap(), *one);
-        set.withdraw([id(&one)]);
+        let now = Instant::now();
+        set.withdraw([id(&one)], now);
         assert_eq!((set.len(), set.bytes, set.body(&id(&one))), (0, 0, None));
+        assert!(set.claim(&[id(&one)], now).is_empty(), "it would come back from the next peer");
     }
 
     #[test]
