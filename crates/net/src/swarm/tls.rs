@@ -6,6 +6,7 @@
 //! the list of ciphers, and the little that hands each certificate to it.
 
 use futures::future::BoxFuture;
+use futures::io::BufWriter;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use libp2p::PeerId;
@@ -29,6 +30,9 @@ use std::io;
 use std::iter::{Once, once};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// One frame of yamux with its header, which else would be a record and a call of the system of its own.
+const WRITE: usize = 17 * 1024;
 
 /// Encrypts a connection, and proves to each end who the other is.
 #[derive(Clone)]
@@ -108,7 +112,7 @@ impl UpgradeInfo for Tls {
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<C>);
+    type Output = (PeerId, BufWriter<TlsStream<C>>);
     type Error = TlsError;
     type Future = BoxFuture<'static, Result<Self::Output, TlsError>>;
 
@@ -116,14 +120,14 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
         async move {
             let stream = TlsAcceptor::from(self.server).accept(connection).await?;
             let peer = peer(stream.get_ref().1)?;
-            Ok((peer, stream.into()))
+            Ok((peer, BufWriter::with_capacity(WRITE, stream.into())))
         }
         .boxed()
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Tls {
-    type Output = (PeerId, TlsStream<C>);
+    type Output = (PeerId, BufWriter<TlsStream<C>>);
     type Error = TlsError;
     type Future = BoxFuture<'static, Result<Self::Output, TlsError>>;
 
@@ -133,7 +137,7 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
             let nobody = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             let stream = TlsConnector::from(self.client).connect(nobody, connection).await?;
             let peer = peer(stream.get_ref().1)?;
-            Ok((peer, stream.into()))
+            Ok((peer, BufWriter::with_capacity(WRITE, stream.into())))
         }
         .boxed()
     }
@@ -282,7 +286,7 @@ mod tests {
         let (server, client) = shake(Tls::new(&key(1)).unwrap(), Tls::new(&key(2)).unwrap()).await;
         let (server, client) = (server.unwrap(), client.unwrap());
         assert_eq!((server.0, client.0), (key(2).public().to_peer_id(), key(1).public().to_peer_id()));
-        let cipher = client.1.get_ref().1.negotiated_cipher_suite().unwrap();
+        let cipher = client.1.get_ref().get_ref().1.negotiated_cipher_suite().unwrap();
         assert_eq!(cipher.suite() == TLS13_AES_128_GCM_SHA256.suite(), has_aes());
     }
 
