@@ -82,6 +82,6 @@ pub struct Path {
 pub enum Transport {
     /// QUIC version 1 over UDP.
     Quic,
-    /// TCP with noise and yamux.
+    /// TCP with TLS or noise, and yamux.
     Tcp,
 }
