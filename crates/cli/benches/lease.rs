@@ -204,7 +204,7 @@ async fn rate(mut stream: impl AsyncRead + Unpin) -> Option<f64> {
 
 async fn rate_of_tls() -> f64 {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let key = PrivatePkcs8KeyDer::from(made.key_pair.serialize_der());
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap();
