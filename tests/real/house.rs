@@ -145,9 +145,11 @@ impl Node {
         command
     }
 
-    /// Runs the program to its end.
+    /// Runs the program to its end, which has to come.
     pub fn sublet(&self, arguments: &[&str]) -> Said {
-        Said::of(self.command(arguments).output().unwrap())
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", "90", SUBLET, "--data"]).arg(&self.data).args(arguments).stdin(Stdio::null());
+        Said::of(command.output().unwrap())
     }
 
     pub async fn lease(&self, lease: &Lease) -> Result<Lease, ClientError> {

@@ -148,7 +148,9 @@ impl Loop {
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(Command::Stop(stopped)) => {
-                        // Guests go on under their supervisors; the next node takes charge of them.
+                        // Guests go on under their supervisors; the next node takes charge of them. The database is closed
+                        // before anybody is told, for the process may end then.
+                        drop(self);
                         let _ = stopped.send(());
                         return;
                     }
