@@ -11,11 +11,17 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 async fn a_host_that_never_comes_back_is_left_with_what_was_signed() {
     let mut house = House::open().await;
     let lease = house.rent("sleep 600").await;
-    house.tenant.lease_when(&lease, |lease| lease.receipt.as_ref().is_some_and(|receipt| receipt.number >= 2)).await;
+    house
+        .tenant
+        .lease_when(&lease, |lease| lease.receipt.as_ref().is_some_and(|receipt| receipt.number >= 2))
+        .await;
     house.host.kill();
     let signed = house.tenant.lease(&lease).await.unwrap().receipt.unwrap();
     let over = house.tenant.reaches(&lease, LeaseState::Ended).await;
-    assert_eq!((over.standing.reason.as_deref(), over.standing.counts_against), (Some("host_gone"), Some(api::shapes::Side::Host)));
+    assert_eq!(
+        (over.standing.reason.as_deref(), over.standing.counts_against),
+        (Some("host_gone"), Some(api::shapes::Side::Host))
+    );
     assert_eq!(over.receipt, Some(signed.clone()));
     let spent = house.tenant.client.ledger().await.unwrap();
     assert!(spent.balances.iter().all(|balance| balance.amount.micros.abs() == signed.amount.micros));
@@ -60,7 +66,8 @@ async fn a_full_disk_is_named_and_loses_nothing() {
     let house = House::empty();
     let place = house.path().join("small");
     fs::create_dir(&place).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "none"]).arg(&place).status().unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "none"]).arg(&place).status().unwrap();
     assert!(mounted.success(), "this test mounts a small file system: run it as root");
     let mut node = Node::new(&place, "host");
     node.start().await;
@@ -91,8 +98,17 @@ async fn an_interrupted_run_leaves_no_guest() {
     // While it is agreed, fetched, started, and while it runs.
     for pause in [0, 60, 250, 1_500] {
         let mut run = tokio::process::Command::new(SUBLET);
-        let run = run.arg("--data").arg(&house.tenant.data).args(["run", "--cpus", "0.5", "--memory", "64M", "--disk", "8M"]);
-        let mut run = run.args(["busybox", "sleep", "600"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let run = run
+            .arg("--data")
+            .arg(&house.tenant.data)
+            .args(["run", "--cpus", "0.5", "--memory", "64M", "--disk", "8M"]);
+        let mut run = run
+            .args(["busybox", "sleep", "600"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut said = BufReader::new(run.stderr.take().unwrap()).lines();
         if pause > 0 {
             // Its first words come when it has begun.
@@ -104,7 +120,10 @@ async fn an_interrupted_run_leaves_no_guest() {
         tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
         let status = run.wait().await.unwrap();
         assert_ne!(status.code(), Some(0), "after {pause} ms");
-        eventually("every lease to end", async || house.tenant.client.leases(false, None).await.unwrap().leases.is_empty()).await;
+        eventually("every lease to end", async || {
+            house.tenant.client.leases(false, None).await.unwrap().leases.is_empty()
+        })
+        .await;
         eventually("every guest to end", async || house.host.guests().is_empty()).await;
     }
 }

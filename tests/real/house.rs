@@ -93,7 +93,11 @@ impl House {
         let mut sums = vec![];
         for node in [&self.host, &self.tenant] {
             let ledger = node.client.ledger().await.unwrap();
-            assert_eq!(ledger.balances.iter().map(|balance| balance.amount.micros).sum::<i64>(), 0, "{ledger:?}");
+            assert_eq!(
+                ledger.balances.iter().map(|balance| balance.amount.micros).sum::<i64>(),
+                0,
+                "{ledger:?}"
+            );
             sums.push(ledger.balances.iter().map(|balance| balance.amount.micros.abs()).max().unwrap_or(0));
         }
         assert_eq!(sums, [owed, owed]);
@@ -148,7 +152,11 @@ impl Node {
     /// Runs the program to its end, which has to come.
     pub fn sublet(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "90", SUBLET, "--data"]).arg(&self.data).args(arguments).stdin(Stdio::null());
+        command
+            .args(["--kill-after=5", "90", SUBLET, "--data"])
+            .arg(&self.data)
+            .args(arguments)
+            .stdin(Stdio::null());
         Said::of(command.output().unwrap())
     }
 
@@ -163,8 +171,11 @@ impl Node {
     /// Ended, and all that was used is signed by both.
     pub async fn ended(&self, lease: &Lease) -> Lease {
         self.lease_when(lease, |lease| {
-            let settled = lease.tick.as_ref().is_none_or(|tick| lease.receipt.as_ref().is_some_and(|receipt| receipt.number == tick.number && receipt.last));
-            lease.standing.state == LeaseState::Ended && (lease.started.is_none() || settled && lease.tick.is_some())
+            let settled = lease.tick.as_ref().is_none_or(|tick| {
+                lease.receipt.as_ref().is_some_and(|receipt| receipt.number == tick.number && receipt.last)
+            });
+            lease.standing.state == LeaseState::Ended
+                && (lease.started.is_none() || settled && lease.tick.is_some())
         })
         .await
     }
@@ -176,7 +187,10 @@ impl Node {
             match found {
                 Ok(found) if wanted(&found) => return found,
                 Ok(_) | Err(_) if since.elapsed() < PATIENCE => sleep(Duration::from_millis(25)).await,
-                Ok(found) => panic!("{} waited in vain; the lease stands at {:?}, tick {:?}, receipt {:?}", self.name, found.standing, found.tick, found.receipt),
+                Ok(found) => panic!(
+                    "{} waited in vain; the lease stands at {:?}, tick {:?}, receipt {:?}",
+                    self.name, found.standing, found.tick, found.receipt
+                ),
                 Err(error) => panic!("{} waited in vain: {error}", self.name),
             }
         }
@@ -187,7 +201,9 @@ impl Node {
         let guests = fs::canonicalize(self.data.join("guests")).unwrap_or_else(|_| self.data.join("guests"));
         let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let places = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
-        places.filter_map(|place| Some(place.strip_prefix(&guests).ok()?.to_string_lossy().into_owned())).collect()
+        places
+            .filter_map(|place| Some(place.strip_prefix(&guests).ok()?.to_string_lossy().into_owned()))
+            .collect()
     }
 }
 
@@ -217,7 +233,13 @@ impl Said {
     /// It was refused with this code, in a sentence that holds these words.
     pub fn is_refusal(&self, code: i32, words: &[&str]) {
         let all = words.iter().all(|word| self.err.contains(word));
-        assert!(self.code == Some(code) && all && self.err.starts_with("error: "), "{:?}, {}{}", self.code, self.out, self.err);
+        assert!(
+            self.code == Some(code) && all && self.err.starts_with("error: "),
+            "{:?}, {}{}",
+            self.code,
+            self.out,
+            self.err
+        );
     }
 }
 
@@ -320,10 +342,13 @@ pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
 pub async fn some_of_it_came(node: &Node, lease: &Lease) {
     let mut events = node.client.events().await.unwrap();
     while let Ok(Some(event)) = events.next().await {
-        if matches!(&event, Event::Fetching { lease: id, done, total } if *id == lease.id && *done > 0 && done < total) {
+        if matches!(&event, Event::Fetching { lease: id, done, total } if *id == lease.id && *done > 0 && done < total)
+        {
             return;
         }
-        if node.lease(lease).await.is_ok_and(|lease| lease.standing.state != LeaseState::Fetching && lease.standing.state != LeaseState::Agreed) {
+        if node.lease(lease).await.is_ok_and(|lease| {
+            lease.standing.state != LeaseState::Fetching && lease.standing.state != LeaseState::Agreed
+        }) {
             return;
         }
     }

@@ -47,7 +47,10 @@ async fn a_tenant_killed_and_started_again_still_has_its_guest_and_its_port() {
     house.tenant.kill();
     house.tenant.start().await;
     house.meet().await;
-    eventually("the port to lead inside again", async || reads(port).await.is_some_and(|page| page.ends_with("inside\n"))).await;
+    eventually("the port to lead inside again", async || {
+        reads(port).await.is_some_and(|page| page.ends_with("inside\n"))
+    })
+    .await;
     house.tenant.client.stop(&lease.id).await.unwrap();
     let lease = house.ended_alike(&lease).await;
     assert_eq!(lease.standing.reason.as_deref(), Some("tenant_stopped"));
@@ -67,7 +70,8 @@ async fn reads(port: u16) -> Option<String> {
 async fn both_killed_while_the_image_travels_go_on_from_there() {
     let mut house = House::open().await;
     image(&house.tenant, house.path(), "large", 192 << 20).await;
-    let lease = house.tenant.client.rent(&RentWish { image: "large".into(), ..shell("exit 0") }).await.unwrap();
+    let lease =
+        house.tenant.client.rent(&RentWish { image: "large".into(), ..shell("exit 0") }).await.unwrap();
     some_of_it_came(&house.host, &lease).await;
     house.host.kill();
     house.tenant.kill();

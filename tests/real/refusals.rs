@@ -7,19 +7,23 @@ use api::shapes::RentWish;
 async fn each_wrong_wish_is_answered_in_words() {
     let house = House::open().await;
     let run = |arguments: &[&str]| {
-        let arguments: Vec<&str> = ["run", "--cpus", "0.5", "--disk", "8M"].iter().chain(arguments).copied().collect();
+        let arguments: Vec<&str> =
+            ["run", "--cpus", "0.5", "--disk", "8M"].iter().chain(arguments).copied().collect();
         house.tenant.sublet(&arguments)
     };
-    run(&["--memory", "64M", "--max-price", "0.01 EUR", "busybox", "true"]).is_refusal(1, &["raise the cap", "hint:"]);
+    run(&["--memory", "64M", "--max-price", "0.01 EUR", "busybox", "true"])
+        .is_refusal(1, &["raise the cap", "hint:"]);
     run(&["--memory", "64M", "--max-price", "5 USD", "busybox", "true"]).is_refusal(1, &["currency"]);
     run(&["--memory", "64M", "--time", "90d", "busybox", "true"]).is_refusal(1, &["shorter time"]);
     run(&["--memory", "64M", "--on", "00000000", "busybox", "true"]).is_refusal(1, &["00000000"]);
     run(&["--memory", "900G", "busybox", "true"]).is_refusal(1, &["ask for less"]);
     run(&["127.0.0.1:1/no/such:image", "true"]).is_refusal(1, &["127.0.0.1:1"]);
-    run(&["busybox@sha256:0000000000000000000000000000000000000000000000000000000000000000"]).is_refusal(1, &["sha256:0000"]);
+    run(&["busybox@sha256:0000000000000000000000000000000000000000000000000000000000000000"])
+        .is_refusal(1, &["sha256:0000"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    run(&["--memory", "64M", "-p", &format!("{port}:80"), "busybox", "true"]).is_refusal(1, &[&port.to_string(), "hint:"]);
+    run(&["--memory", "64M", "-p", &format!("{port}:80"), "busybox", "true"])
+        .is_refusal(1, &[&port.to_string(), "hint:"]);
     let misuse = house.tenant.sublet(&["run", "--memory", "lots", "busybox"]);
     assert_eq!(misuse.code, Some(2), "{}", misuse.err);
     house.tenant.sublet(&["stop", "ffffffff"]).is_refusal(1, &["ffffffff", "sublet ps"]);
@@ -41,7 +45,21 @@ async fn a_program_that_is_not_there_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_passes_on_output_and_exit_code() {
     let house = House::open().await;
-    let said = house.tenant.sublet(&["run", "--cpus", "0.5", "--memory", "64M", "--disk", "8M", "-e", "WORD=hello", "busybox", "sh", "-c", "echo $WORD; exit 42"]);
+    let said = house.tenant.sublet(&[
+        "run",
+        "--cpus",
+        "0.5",
+        "--memory",
+        "64M",
+        "--disk",
+        "8M",
+        "-e",
+        "WORD=hello",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $WORD; exit 42",
+    ]);
     assert_eq!((said.code, said.out.as_str()), (Some(42), "hello\n"), "{}", said.err);
     let leases = house.tenant.client.leases(true, None).await.unwrap().leases;
     let lease = house.ended_alike(leases.first().unwrap()).await;
@@ -61,7 +79,8 @@ async fn proofs_hold_offline_and_not_when_altered() {
     let pack = std::fs::read_to_string(file).unwrap();
     // One digit inside the longest envelope.
     let at = pack.rfind("a1").or_else(|| pack.rfind('7')).unwrap();
-    let altered = format!("{}{}{}", &pack[..at], if &pack[at..=at] == "0" { "1" } else { "0" }, &pack[at + 1..]);
+    let altered =
+        format!("{}{}{}", &pack[..at], if &pack[at..=at] == "0" { "1" } else { "0" }, &pack[at + 1..]);
     std::fs::write(file, altered).unwrap();
     assert_eq!(house.tenant.sublet(&["verify", file]).code, Some(1));
     let cap = RentWish { max_price: Some(euro(1)), ..shell("exit 0") };

@@ -6,7 +6,11 @@
 //! - port: bytes out of a guest through the tenant's own port, next to TLS over TCP on the same machine in turns;
 //! - rest: what a node that hosts nothing takes of memory and processor.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "it is a program that prints, and stops at what surprises it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "it is a program that prints, and stops at what surprises it"
+)]
 
 use api::Client;
 use api::node::model::{Amount, Currency, Span};
@@ -57,7 +61,13 @@ impl Drop for Node {
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1).and_then(|number| number.parse().ok());
+    let number = |name: &str| {
+        arguments
+            .iter()
+            .skip_while(|argument| *argument != name)
+            .nth(1)
+            .and_then(|number| number.parse().ok())
+    };
     let (turns, rest) = (number("--turns").unwrap_or(20), number("--rest").unwrap_or(60));
 
     let place = TempDir::new().unwrap();
@@ -68,7 +78,11 @@ async fn main() {
     let (memory, processor) = at_rest(&host, Duration::from_secs(rest as u64)).await;
 
     let ratio = port / tls;
-    let ok = deal.0 <= DEAL && first_byte.0 <= FIRST_BYTE && ratio >= PORT && memory < MEMORY && processor < PROCESSOR;
+    let ok = deal.0 <= DEAL
+        && first_byte.0 <= FIRST_BYTE
+        && ratio >= PORT
+        && memory < MEMORY
+        && processor < PROCESSOR;
     if arguments.iter().any(|argument| argument == "--json") {
         let facts = json!({
             "deal_ms": { "p50": deal.0, "p95": deal.1, "target_p50": DEAL },
@@ -81,9 +95,18 @@ async fn main() {
         return;
     }
     println!("ask to agreed          p50 {:6.0} ms  p95 {:6.0} ms  (target p50 {DEAL:.0})", deal.0, deal.1);
-    println!("run to first byte      p50 {:6.0} ms  p95 {:6.0} ms  (target p50 {FIRST_BYTE:.0})", first_byte.0, first_byte.1);
-    println!("port of a guest        {port:6.0} MB/s, TLS over TCP {tls:.0} MB/s: {ratio:.2} (target {PORT})");
-    println!("a node at rest, {rest} s  {memory:6.1} MiB, {:.2} % of a core (targets {MEMORY:.0} MiB, {:.1} %)", processor * 100.0, PROCESSOR * 100.0);
+    println!(
+        "run to first byte      p50 {:6.0} ms  p95 {:6.0} ms  (target p50 {FIRST_BYTE:.0})",
+        first_byte.0, first_byte.1
+    );
+    println!(
+        "port of a guest        {port:6.0} MB/s, TLS over TCP {tls:.0} MB/s: {ratio:.2} (target {PORT})"
+    );
+    println!(
+        "a node at rest, {rest} s  {memory:6.1} MiB, {:.2} % of a core (targets {MEMORY:.0} MiB, {:.1} %)",
+        processor * 100.0,
+        PROCESSOR * 100.0
+    );
 }
 
 /// A host that lends, and a tenant that sees the offer and has busybox.
@@ -102,7 +125,12 @@ async fn pair(place: &Path) -> (Node, Node) {
     fs::create_dir_all(&folder).unwrap();
     fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
     fs::set_permissions(folder.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-    let build = Build { dir: place.join("image"), name: Some("busybox".into()), entrypoint: Some(vec!["/bin/busybox".into()]), ..Build::default() };
+    let build = Build {
+        dir: place.join("image"),
+        name: Some("busybox".into()),
+        entrypoint: Some(vec!["/bin/busybox".into()]),
+        ..Build::default()
+    };
     tenant.client.build(&build).await.unwrap().done(|_| {}).await.unwrap();
     (host, tenant)
 }
@@ -112,7 +140,15 @@ async fn start(place: &Path, name: &str) -> Node {
     let listen = ["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/tcp/0"];
     let host = ["host", "--no-mdns", "--name", name, "--port", "0"];
     let quiet = || Stdio::null();
-    let process = Command::new(SUBLET).arg("--data").arg(&data).args(host).args(listen).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+    let process = Command::new(SUBLET)
+        .arg("--data")
+        .arg(&data)
+        .args(host)
+        .args(listen)
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn()
+        .unwrap();
     let client = Client::of(&data);
     while client.status().await.is_err() {
         sleep(Duration::from_millis(20)).await;
@@ -159,7 +195,10 @@ async fn first_bytes(tenant: &Node, turns: usize) -> Vec<f64> {
     for _ in 0..turns {
         let since = Instant::now();
         let mut run = tokio::process::Command::new(SUBLET);
-        let run = run.arg("--data").arg(&tenant.data).args(["run", "--cpus", "1", "--memory", "64M", "--disk", "1M", "busybox", "echo", "x"]);
+        let run = run
+            .arg("--data")
+            .arg(&tenant.data)
+            .args(["run", "--cpus", "1", "--memory", "64M", "--disk", "1M", "busybox", "echo", "x"]);
         let mut run = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         run.stdout.take().unwrap().read_u8().await.expect("a first byte");
         took.push(since.elapsed().as_secs_f64() * 1e3);
@@ -172,7 +211,11 @@ async fn first_bytes(tenant: &Node, turns: usize) -> Vec<f64> {
 async fn copies(tenant: &Node) -> (f64, f64) {
     let count = format!("count={}", COPY / (128 << 10));
     let serve = ["nc", "-ll", "-p", "9000", "-e", "/bin/busybox", "dd", "if=/dev/zero", "bs=128k", &count];
-    let lease = tenant.client.rent(&RentWish { ports: vec![Port { local: 0, guest: 9000 }], ..wish(&serve) }).await.unwrap();
+    let lease = tenant
+        .client
+        .rent(&RentWish { ports: vec![Port { local: 0, guest: 9000 }], ..wish(&serve) })
+        .await
+        .unwrap();
     let port = lease.ports.first().unwrap().local;
     let (mut through, mut plain) = (vec![], vec![]);
     while through.len() < COPIES {
@@ -197,7 +240,13 @@ async fn rate(mut stream: impl AsyncRead + Unpin) -> Option<f64> {
     let mut left = COPY - stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
     let since = Instant::now();
     while left > 0 {
-        left -= stream.read(&mut buffer).await.ok().filter(|count| *count > 0).expect("all of it comes").min(left);
+        left -= stream
+            .read(&mut buffer)
+            .await
+            .ok()
+            .filter(|count| *count > 0)
+            .expect("all of it comes")
+            .min(left);
     }
     Some(COPY as f64 / since.elapsed().as_secs_f64() / 1e6)
 }
@@ -207,7 +256,10 @@ async fn rate_of_tls() -> f64 {
     let key = PrivatePkcs8KeyDer::from(made.key_pair.serialize_der());
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap();
+    let server = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -222,7 +274,9 @@ async fn rate_of_tls() -> f64 {
     });
     let stream = TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
-    rate(TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap()).await.expect("a first byte")
+    rate(TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap())
+        .await
+        .expect("a first byte")
 }
 
 /// Resident MiB, and cores used, of a node that nobody asks anything.

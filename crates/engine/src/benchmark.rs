@@ -74,7 +74,11 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_fast_in_one_way_only_is_not_fast() {
-        let lopsided = Figures { disk_read_bytes: 16 * REFERENCE.disk_read_bytes, disk_write_ops: REFERENCE.disk_write_ops / 16, ..REFERENCE };
+        let lopsided = Figures {
+            disk_read_bytes: 16 * REFERENCE.disk_read_bytes,
+            disk_write_ops: REFERENCE.disk_write_ops / 16,
+            ..REFERENCE
+        };
         assert_eq!(speed(&lopsided).disk, 995);
     }
 

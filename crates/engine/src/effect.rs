@@ -98,7 +98,9 @@ impl Effect {
             Effect::Send { topic, .. } => Key::Send(*topic),
             Effect::Fetch { lease, .. } => Key::Fetch(*lease),
             Effect::Start { lease, .. } => Key::Start(*lease),
-            Effect::Freeze(lease, generation) | Effect::Thaw(lease, generation) => Key::Still(*lease, *generation),
+            Effect::Freeze(lease, generation) | Effect::Thaw(lease, generation) => {
+                Key::Still(*lease, *generation)
+            }
             Effect::Stop(lease) => Key::Stop(*lease),
             Effect::Remove(lease) => Key::Remove(*lease),
             Effect::Meter(lease, number) => Key::Meter(*lease, *number),

@@ -1,8 +1,8 @@
 //! What can come in: from the owner, the tenant at this computer, its machine, and peers.
 
 use crate::effect::Topic;
-use model::{Request, Response};
 use model::{AskTerms, Id, Lease, Nonce, Offer, PeerKey, Share, Signed, Span, Speed, Timestamp};
+use model::{Request, Response};
 
 /// One thing to decide about.
 #[derive(Clone, Debug)]

@@ -38,7 +38,8 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         if let Record::Posted { posting } = &entry.record {
             for (account, amount) in posting.entries() {
-                let balance = self.balances.entry((*account, amount.currency)).or_insert(Amount::zero(amount.currency));
+                let balance =
+                    self.balances.entry((*account, amount.currency)).or_insert(Amount::zero(amount.currency));
                 // The command has checked that it fits, so that a record never has to be refused.
                 *balance = balance.plus(*amount).unwrap_or(*balance);
             }
@@ -56,7 +57,9 @@ impl State {
     }
 
     fn has_room_for(&self, posting: &Posting) -> Result<(), Arithmetic> {
-        posting.entries().iter().try_for_each(|(account, amount)| self.balance(*account, amount.currency).plus(*amount).map(|_| ()))
+        posting.entries().iter().try_for_each(|(account, amount)| {
+            self.balance(*account, amount.currency).plus(*amount).map(|_| ())
+        })
     }
 }
 
@@ -64,7 +67,13 @@ impl State {
 ///
 /// # Errors
 /// When it cannot be counted.
-pub fn book(state: &State, identity: &Identity, lease: &Lease, before: Option<&Receipt>, receipt: &Receipt) -> Result<Option<Record>, Refusal> {
+pub fn book(
+    state: &State,
+    identity: &Identity,
+    lease: &Lease,
+    before: Option<&Receipt>,
+    receipt: &Receipt,
+) -> Result<Option<Record>, Refusal> {
     let more = match before {
         Some(before) => receipt.amount.minus(before.amount)?,
         None => receipt.amount,

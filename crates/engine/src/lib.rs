@@ -13,8 +13,8 @@ pub mod benchmark;
 pub mod capacity;
 pub mod effect;
 pub mod input;
-pub mod ledger;
 pub mod lease;
+pub mod ledger;
 pub mod market;
 mod refusal;
 pub mod reputation;
@@ -156,7 +156,9 @@ impl Engine {
             Input::Machine(seen) => Ok(lease::machine(&self.identity, &self.state.lease, now, seen)),
             Input::Request { from, request } => Ok(lease::request(self, now, from, request)?),
             Input::Answer { topic, response } => Ok(lease::answer(self, now, topic, response)?),
-            Input::Unreachable { lease, since } => Ok(Step::of(self.state.lease.unreachable(&self.identity, now, lease, since))),
+            Input::Unreachable { lease, since } => {
+                Ok(Step::of(self.state.lease.unreachable(&self.identity, now, lease, since)))
+            }
         }
     }
 

@@ -39,7 +39,9 @@ impl Refusal {
             Refusal::Market(refusal) => refusal.hint(),
             Refusal::Lease(refusal) => refusal.hint(),
             Refusal::Ledger(_) => "",
-            Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => "Compare the clocks of both computers.",
+            Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => {
+                "Compare the clocks of both computers."
+            }
             Refusal::Invalid(_) => "",
         }
     }

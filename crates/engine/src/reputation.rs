@@ -126,18 +126,24 @@ impl State {
 
     /// Makes a written record true.
     pub fn apply(&mut self, entry: &Entry) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "each subject reads the few records that concern it")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "each subject reads the few records that concern it"
+        )]
         match &entry.record {
             Record::Agreed { lease, side, .. } => {
                 let other = match side {
                     Side::Host => lease.tenant.person,
                     Side::Tenant => lease.host.person,
                 };
-                self.dealings.retain(|_, dealing| dealing.ended.is_none_or(|(ended, _)| ended + KEPT > entry.at));
+                self.dealings
+                    .retain(|_, dealing| dealing.ended.is_none_or(|(ended, _)| ended + KEPT > entry.at));
                 self.dealings.insert(lease.id(), Dealing { me: *side, other, signed: false, ended: None });
             }
             Record::Receipted { receipt } => self.receipted(receipt),
-            Record::Moved { lease, phase: model::Phase::Ended(reason), .. } => self.ended(*lease, entry.at, *reason),
+            Record::Moved { lease, phase: model::Phase::Ended(reason), .. } => {
+                self.ended(*lease, entry.at, *reason)
+            }
             Record::Rated { rating, of, .. } => self.rated(rating, *of),
             Record::Equivocated { person, .. } => self.scores.entry(*person).or_default().cheated = true,
             _ => {}
@@ -157,7 +163,9 @@ impl State {
     }
 
     fn ended(&mut self, lease: model::Id<Lease>, at: Timestamp, reason: EndReason) {
-        let Some(dealing) = self.dealings.get_mut(&lease).filter(|dealing| dealing.ended.is_none()) else { return };
+        let Some(dealing) = self.dealings.get_mut(&lease).filter(|dealing| dealing.ended.is_none()) else {
+            return;
+        };
         dealing.ended = Some((at, reason));
         let score = self.scores.entry(dealing.other).or_default();
         score.leases += 1;

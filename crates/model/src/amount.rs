@@ -90,7 +90,11 @@ impl Amount {
     }
 
     fn same_currency(self, other: Amount) -> Result<(), Arithmetic> {
-        if self.currency == other.currency { Ok(()) } else { Err(Arithmetic::Mixed(self.currency, other.currency)) }
+        if self.currency == other.currency {
+            Ok(())
+        } else {
+            Err(Arithmetic::Mixed(self.currency, other.currency))
+        }
     }
 }
 
@@ -173,8 +177,10 @@ impl FromStr for Currency {
         if matches!(text.to_ascii_lowercase().as_str(), "credit" | "credits") {
             return Ok(Currency::Credit);
         }
-        let code = <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| code.iter().all(u8::is_ascii_alphabetic));
-        code.map(|code| Currency::Iso(code.map(|letter| letter.to_ascii_uppercase()))).ok_or_else(|| NotMoney::Currency(text.to_owned()))
+        let code =
+            <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| code.iter().all(u8::is_ascii_alphabetic));
+        code.map(|code| Currency::Iso(code.map(|letter| letter.to_ascii_uppercase())))
+            .ok_or_else(|| NotMoney::Currency(text.to_owned()))
     }
 }
 
@@ -206,7 +212,11 @@ impl<'de> Deserialize<'de> for Currency {
         let text = String::deserialize(deserializer)?;
         let currency: Currency = text.parse().map_err(de::Error::custom)?;
         // One spelling for one currency: `eur` would be other bytes for the same thing.
-        if currency.to_string() == text { Ok(currency) } else { Err(de::Error::custom(format!("write {currency}, not {text}"))) }
+        if currency.to_string() == text {
+            Ok(currency)
+        } else {
+            Err(de::Error::custom(format!("write {currency}, not {text}")))
+        }
     }
 }
 
@@ -245,7 +255,10 @@ mod tests {
         assert!("0.0000001 EUR".parse::<Amount>().is_err());
         assert!("1,50 EUR".parse::<Amount>().is_err());
         assert!("EUR".parse::<Amount>().is_err());
-        assert_eq!("3 €".parse::<Amount>().unwrap_err().to_string(), "`3 €` is no amount: write for example `0.05 EUR` or `2 credit`, with at most six decimals");
+        assert_eq!(
+            "3 €".parse::<Amount>().unwrap_err().to_string(),
+            "`3 €` is no amount: write for example `0.05 EUR` or `2 credit`, with at most six decimals"
+        );
     }
 
     proptest! {

@@ -246,7 +246,10 @@ impl<T: Document> Unverified<T> {
             return Err(Invalid::Version(envelope.v));
         }
         if envelope.domain != T::DOMAIN {
-            return Err(Invalid::Domain { expected: T::DOMAIN, found: envelope.domain.chars().take(64).collect() });
+            return Err(Invalid::Domain {
+                expected: T::DOMAIN,
+                found: envelope.domain.chars().take(64).collect(),
+            });
         }
         if !envelope.has_valid_signature() {
             return Err(Invalid::Signature);
@@ -274,7 +277,9 @@ fn understood<T: Document>(document: &T, payload: &[u8]) -> Result<(), Invalid> 
         return Ok(());
     }
     let known: BTreeMap<String, IgnoredAny> = from_bytes(&to_bytes(document))?;
-    crit.into_iter().find(|field| !known.contains_key(field)).map_or(Ok(()), |field| Err(Invalid::Critical(field)))
+    crit.into_iter()
+        .find(|field| !known.contains_key(field))
+        .map_or(Ok(()), |field| Err(Invalid::Critical(field)))
 }
 
 fn in_time<T: Document>(document: &T, now: Timestamp) -> Result<(), Invalid> {
@@ -359,7 +364,11 @@ impl<T: Document + Parties> Cosigned<T> {
 }
 
 fn signed_by<T>(document: &Signed<T>, expected: DeviceId) -> Result<(), Invalid> {
-    if document.signer == expected { Ok(()) } else { Err(Invalid::Signer { expected, found: document.signer }) }
+    if document.signer == expected {
+        Ok(())
+    } else {
+        Err(Invalid::Signer { expected, found: document.signer })
+    }
 }
 
 impl<T: Document> Cosigned<T> {
@@ -420,7 +429,12 @@ impl<'de, T: Document> Deserialize<'de> for Unverified<T> {
 
 impl<T: Clone> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Signed { id: self.id, signer: self.signer, document: self.document.clone(), bytes: self.bytes.clone() }
+        Signed {
+            id: self.id,
+            signer: self.signer,
+            document: self.document.clone(),
+            bytes: self.bytes.clone(),
+        }
     }
 }
 impl<T> PartialEq for Signed<T> {
@@ -431,7 +445,11 @@ impl<T> PartialEq for Signed<T> {
 impl<T> Eq for Signed<T> {}
 impl<T: fmt::Debug> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signed").field("id", &self.id).field("by", &self.signer).field("document", &self.document).finish()
+        f.debug_struct("Signed")
+            .field("id", &self.id)
+            .field("by", &self.signer)
+            .field("document", &self.document)
+            .finish()
     }
 }
 impl<T> Serialize for Signed<T> {
@@ -531,7 +549,9 @@ mod tests {
     #[test]
     fn other_kinds_and_versions_are_refused_by_name() {
         let payload = to_bytes(&note());
-        assert!(matches!(sealed(&payload, "sublet/offer/1", 1).verify(NOW), Err(Invalid::Domain { found, .. }) if found == "sublet/offer/1"));
+        assert!(
+            matches!(sealed(&payload, "sublet/offer/1", 1).verify(NOW), Err(Invalid::Domain { found, .. }) if found == "sublet/offer/1")
+        );
         assert_eq!(sealed(&payload, Note::DOMAIN, 2).verify(NOW).unwrap_err(), Invalid::Version(2));
         assert!(sealed(&payload, Note::DOMAIN, 1).verify(NOW).is_ok());
     }
@@ -547,17 +567,25 @@ mod tests {
             #[serde(skip_serializing_if = "Vec::is_empty")]
             crit: Vec<&'a str>,
         }
-        let newer = |crit| to_bytes(&Newer { text: "hello", issued: NOW, expires: NOW + Span::hours(1), colour: 3, crit });
+        let newer = |crit| {
+            to_bytes(&Newer { text: "hello", issued: NOW, expires: NOW + Span::hours(1), colour: 3, crit })
+        };
         assert!(sealed(&newer(vec![]), Note::DOMAIN, 1).verify(NOW).is_ok());
         assert!(sealed(&newer(vec!["text"]), Note::DOMAIN, 1).verify(NOW).is_ok());
-        assert_eq!(sealed(&newer(vec!["colour"]), Note::DOMAIN, 1).verify(NOW).unwrap_err(), Invalid::Critical("colour".into()));
+        assert_eq!(
+            sealed(&newer(vec!["colour"]), Note::DOMAIN, 1).verify(NOW).unwrap_err(),
+            Invalid::Critical("colour".into())
+        );
     }
 
     #[test]
     fn contents_out_of_range_are_neither_signed_nor_read() {
         let empty = Note { text: String::new(), ..note() };
         assert!(matches!(key().sign(&empty), Err(Invalid::Content { field: "text", .. })));
-        assert!(matches!(sealed(&to_bytes(&empty), Note::DOMAIN, 1).verify(NOW), Err(Invalid::Content { .. })));
+        assert!(matches!(
+            sealed(&to_bytes(&empty), Note::DOMAIN, 1).verify(NOW),
+            Err(Invalid::Content { .. })
+        ));
         let long = Note { text: "x".repeat(600), ..note() };
         assert!(matches!(key().sign(&long), Err(Invalid::TooLarge { limit: 512, .. })));
     }
@@ -569,7 +597,13 @@ mod tests {
         weak[0] = 1;
         let payload = to_bytes(&note());
         let sig = [weak.as_slice(), &[0; 32]].concat();
-        let bytes = to_bytes(&Raw { v: 1, domain: Note::DOMAIN, signer: DeviceId(weak), payload: &payload, sig: &sig });
+        let bytes = to_bytes(&Raw {
+            v: 1,
+            domain: Note::DOMAIN,
+            signer: DeviceId(weak),
+            payload: &payload,
+            sig: &sig,
+        });
         assert_eq!(Unverified::<Note>::read(&bytes).unwrap().verify(NOW).unwrap_err(), Invalid::Signature);
     }
 

@@ -164,16 +164,24 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    if serializer.is_human_readable() { serializer.serialize_str(&hex::encode(bytes)) } else { serializer.serialize_bytes(bytes) }
+    if serializer.is_human_readable() {
+        serializer.serialize_str(&hex::encode(bytes))
+    } else {
+        serializer.serialize_bytes(bytes)
+    }
 }
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
     if deserializer.is_human_readable() {
         let text = String::deserialize(deserializer)?;
-        return from_hex(&text).ok_or_else(|| de::Error::custom(format!("{} hexadecimal digits are needed", 2 * N)));
+        return from_hex(&text)
+            .ok_or_else(|| de::Error::custom(format!("{} hexadecimal digits are needed", 2 * N)));
     }
     let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
-    <[u8; N]>::try_from(bytes.as_slice()).map_err(|_| de::Error::invalid_length(bytes.len(), &"an id of its own length"))
+    <[u8; N]>::try_from(bytes.as_slice())
+        .map_err(|_| de::Error::invalid_length(bytes.len(), &"an id of its own length"))
 }
 
 #[cfg(test)]

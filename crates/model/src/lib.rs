@@ -20,8 +20,9 @@ pub mod time;
 
 pub use amount::{Amount, Arithmetic, Currency, Rate};
 pub use document::{
-    Aspect, AskTerms, Ask, Audience, DeviceCertificate, End, EndReason, ImageDigest, Lease, Mode, Offer, Party, Person,
-    Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox, Share, Side, Speed, Terms, Tick, Usage, Workload,
+    Ask, AskTerms, Aspect, Audience, DeviceCertificate, End, EndReason, ImageDigest, Lease, Mode, Offer,
+    Party, Person, Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox, Share, Side,
+    Speed, Terms, Tick, Usage, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};

@@ -4,7 +4,9 @@
 //! beside it: that can be had again from any peer.
 
 use crate::amount::{Amount, Arithmetic, Currency};
-use crate::document::{Ask, End, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side, Speed, Tick};
+use crate::document::{
+    Ask, End, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side, Speed, Tick,
+};
 use crate::envelope::{Cosigned, Signed};
 use crate::id::{Id, ObjectId, PeerKey, PersonId};
 use crate::phase::Phase;
@@ -260,9 +262,17 @@ mod tests {
     fn what_does_not_balance_is_not_booked() {
         let euro = |micros| Amount::new(micros, Currency::Iso(*b"EUR"));
         let booked = |entries| Posting::new(ObjectId([0; 32]), entries);
-        assert!(booked(vec![(Account::Expense, euro(5)), (Account::Person(PersonId([1; 32])), euro(-5))]).is_ok());
-        assert_eq!(booked(vec![(Account::Expense, euro(5)), (Account::Income, euro(-4))]), Err(Unbalanced::Rest(euro(1))));
+        assert!(
+            booked(vec![(Account::Expense, euro(5)), (Account::Person(PersonId([1; 32])), euro(-5))]).is_ok()
+        );
+        assert_eq!(
+            booked(vec![(Account::Expense, euro(5)), (Account::Income, euro(-4))]),
+            Err(Unbalanced::Rest(euro(1)))
+        );
         let credits = Amount::new(-5, Currency::Credit);
-        assert!(matches!(booked(vec![(Account::Expense, euro(5)), (Account::Income, credits)]), Err(Unbalanced::Rest(_))));
+        assert!(matches!(
+            booked(vec![(Account::Expense, euro(5)), (Account::Income, credits)]),
+            Err(Unbalanced::Rest(_))
+        ));
     }
 }

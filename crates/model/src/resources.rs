@@ -53,7 +53,11 @@ pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (0..UNITS.len() - 1).find(|power| count < 1 << (10 * (power + 1))).unwrap_or(UNITS.len() - 1);
     let scaled = count as f64 / (1u64 << (10 * unit)) as f64;
-    if unit == 0 || scaled >= 10.0 { format!("{scaled:.0} {}", UNITS[unit]) } else { format!("{scaled:.1} {}", UNITS[unit]) }
+    if unit == 0 || scaled >= 10.0 {
+        format!("{scaled:.0} {}", UNITS[unit])
+    } else {
+        format!("{scaled:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,11 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        let shown: Vec<_> = [Span(450), Span::seconds(12), Span::minutes(5), Span::minutes(150), Span::days(3)].iter().map(Span::to_string).collect();
+        let shown: Vec<_> =
+            [Span(450), Span::seconds(12), Span::minutes(5), Span::minutes(150), Span::days(3)]
+                .iter()
+                .map(Span::to_string)
+                .collect();
         assert_eq!(shown, ["450 ms", "12 s", "5 min", "2 h 30 min", "3 d"]);
     }
 }

@@ -64,7 +64,8 @@ impl Core {
         if step.records.is_empty() {
             return Ok(step.reply);
         }
-        let entries = tokio::task::block_in_place(|| self.store.append(now, &step.records)).map_err(Fault::from)?;
+        let entries =
+            tokio::task::block_in_place(|| self.store.append(now, &step.records)).map_err(Fault::from)?;
         for entry in &entries {
             self.engine.apply(entry);
             if let Some(event) = Event::of(&entry.record) {

@@ -127,12 +127,19 @@ impl Error {
         match self {
             Error::Refused(refusal) => refusal.hint().to_owned(),
             Error::Denied { code, .. } => denied_hint(code).to_owned(),
-            Error::NoOffer { looked_at: 0, .. } => "No host is in sight: `sublet peers` shows who is; `sublet peers add ADDRESS` meets one.".to_owned(),
+            Error::NoOffer { looked_at: 0, .. } => {
+                "No host is in sight: `sublet peers` shows who is; `sublet peers add ADDRESS` meets one."
+                    .to_owned()
+            }
             Error::NoOffer { .. } => "`sublet market` shows every offer with what it fails in.".to_owned(),
-            Error::UnknownImage(_) => "`sublet image ls` lists them; `sublet image pull`, `import` and `build` add one.".to_owned(),
+            Error::UnknownImage(_) => {
+                "`sublet image ls` lists them; `sublet image pull`, `import` and `build` add one.".to_owned()
+            }
             Error::UnknownLease(_) => "`sublet ps --all` lists the leases.".to_owned(),
             Error::NotRunning { .. } => "`sublet ps` shows where each lease stands.".to_owned(),
-            Error::Port { port, .. } => format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1)),
+            Error::Port { port, .. } => {
+                format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1))
+            }
             Error::Image(_) | Error::Guest(_) | Error::Cancelled => String::new(),
             Error::Net(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),

@@ -69,10 +69,18 @@ impl Event {
     /// What a record tells the outside; most tell nothing.
     pub fn of(record: &Record) -> Option<Event> {
         match record {
-            Record::Agreed { lease, .. } => Some(Event::Lease { lease: lease.id(), phase: Phase::Agreed, detail: String::new() }),
-            Record::Moved { lease, phase, detail } => Some(Event::Lease { lease: *lease, phase: *phase, detail: detail.clone() }),
-            Record::Receipted { receipt } => Some(Event::Receipt { lease: receipt.lease, number: receipt.number, amount: receipt.amount }),
-            Record::Refused { ask, code, sentence } => Some(Event::Refused { ask: ask.object(), code: code.clone(), sentence: sentence.clone() }),
+            Record::Agreed { lease, .. } => {
+                Some(Event::Lease { lease: lease.id(), phase: Phase::Agreed, detail: String::new() })
+            }
+            Record::Moved { lease, phase, detail } => {
+                Some(Event::Lease { lease: *lease, phase: *phase, detail: detail.clone() })
+            }
+            Record::Receipted { receipt } => {
+                Some(Event::Receipt { lease: receipt.lease, number: receipt.number, amount: receipt.amount })
+            }
+            Record::Refused { ask, code, sentence } => {
+                Some(Event::Refused { ask: ask.object(), code: code.clone(), sentence: sentence.clone() })
+            }
             Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
             Record::Offered { .. } => Some(Event::Offered),
             Record::Measured { .. }

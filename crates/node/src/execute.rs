@@ -51,7 +51,9 @@ pub async fn execute(hands: Hands, effect: Effect) {
     let outcome = match effect {
         Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
         Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
-        Effect::Start { lease, workload, resources, grace } => start(&hands, lease, &workload, &resources, grace).await,
+        Effect::Start { lease, workload, resources, grace } => {
+            start(&hands, lease, &workload, &resources, grace).await
+        }
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
         Effect::Stop(lease) => stop(&hands, lease).await,
@@ -81,9 +83,11 @@ async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenan
     };
     match fetch(&hands.images, &hands.net, lease, workload, tenant, report).await {
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Fetched(lease)))),
-        Err(error) if error.is_workload() => {
-            Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload: true, detail: error.to_string() })))
-        }
+        Err(error) if error.is_workload() => Outcome::Done(Some(Input::Machine(Machine::Failed {
+            lease,
+            workload: true,
+            detail: error.to_string(),
+        }))),
         // The lease's own time limit ends this.
         Err(error) => {
             tracing::info!(lease = %lease.short(), %error, "the image is not here yet");
@@ -92,8 +96,16 @@ async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenan
     }
 }
 
-async fn start(hands: &Hands, lease: Id<Lease>, workload: &Workload, resources: &Resources, grace: Span) -> Outcome {
-    let failed = |workload, detail: String| Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload, detail })));
+async fn start(
+    hands: &Hands,
+    lease: Id<Lease>,
+    workload: &Workload,
+    resources: &Resources,
+    grace: Span,
+) -> Outcome {
+    let failed = |workload, detail: String| {
+        Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload, detail })))
+    };
     let prepared = hands.images.prepare(&digest(&workload.image), &|_| {}, &CancellationToken::new()).await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -140,7 +152,10 @@ fn is_workload(error: &GuestError) -> bool {
     use machine::guest::StartError;
     match error {
         GuestError::Spec(_) => true,
-        GuestError::Start(start) => matches!(start, StartError::NoProgram { .. } | StartError::NoUser { .. } | StartError::Runtime { .. }),
+        GuestError::Start(start) => matches!(
+            start,
+            StartError::NoProgram { .. } | StartError::NoUser { .. } | StartError::Runtime { .. }
+        ),
         _ => false,
     }
 }
@@ -154,7 +169,9 @@ async fn stop(hands: &Hands, lease: Id<Lease>) -> Outcome {
         Ok(seen) => {
             let state = seen.into_iter().find(|seen| seen.id == guest(lease));
             let gone = Machine::Gone { lease, detail: String::new() };
-            Outcome::Done(Some(Input::Machine(state.and_then(|seen| ended(lease, &seen.state, &seen.usage)).unwrap_or(gone))))
+            Outcome::Done(Some(Input::Machine(
+                state.and_then(|seen| ended(lease, &seen.state, &seen.usage)).unwrap_or(gone),
+            )))
         }
         Err(error) => {
             tracing::warn!(lease = %lease.short(), %error, "the guests cannot be seen");
@@ -172,9 +189,13 @@ async fn meter(hands: &Hands, lease: Id<Lease>) -> Outcome {
         }
     };
     let Some(seen) = seen.into_iter().find(|seen| seen.id == guest(lease)) else {
-        return Outcome::Done(Some(Input::Machine(Machine::Gone { lease, detail: "no guest runs under this lease".to_owned() })));
+        return Outcome::Done(Some(Input::Machine(Machine::Gone {
+            lease,
+            detail: "no guest runs under this lease".to_owned(),
+        })));
     };
-    let news = ended(lease, &seen.state, &seen.usage).unwrap_or(Machine::Metered { lease, meter: metered(&seen.usage) });
+    let news = ended(lease, &seen.state, &seen.usage)
+        .unwrap_or(Machine::Metered { lease, meter: metered(&seen.usage) });
     Outcome::Done(Some(Input::Machine(news)))
 }
 

@@ -62,7 +62,14 @@ pub fn is_bad_image(error: &ImageError) -> bool {
 ///
 /// # Errors
 /// Why it is not here. What came is kept, and the next try goes on from there.
-pub async fn fetch(images: &Images, net: &Net, lease: Id<Lease>, workload: &Workload, tenant: PeerKey, progress: impl Fn(u64, u64) + Sync) -> Result<(), FetchError> {
+pub async fn fetch(
+    images: &Images,
+    net: &Net,
+    lease: Id<Lease>,
+    workload: &Workload,
+    tenant: PeerKey,
+    progress: impl Fn(u64, u64) + Sync,
+) -> Result<(), FetchError> {
     let manifest = digest(&workload.image);
     if images.resolve(&manifest.to_string())?.is_some() {
         return Ok(());

@@ -59,7 +59,10 @@ impl Forwards {
 
     /// What was open when the node stopped.
     pub fn kept(&self) -> Vec<Forward> {
-        std::fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        std::fs::read(&self.file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     /// All that are open.
@@ -96,7 +99,8 @@ impl Forwards {
 
     fn keep(&self) {
         let written = serde_json::to_vec(&self.list()).map_err(|error| error.to_string());
-        let written = written.and_then(|bytes| keys::write_new(&self.file, &bytes).map_err(|error| error.to_string()));
+        let written =
+            written.and_then(|bytes| keys::write_new(&self.file, &bytes).map_err(|error| error.to_string()));
         if let Err(error) = written {
             tracing::warn!(%error, "open ports will not be opened again after a restart");
         }

@@ -63,7 +63,10 @@ impl NodeHandle {
     ///
     /// # Errors
     /// When the node has stopped.
-    pub async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Core) -> T + Send + 'static) -> Result<T, Fault> {
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let look = Command::Look(Box::new(move |core| {
             // Who asked may be gone.
@@ -144,7 +147,10 @@ impl NodeHandle {
         let wanted = digits.to_ascii_lowercase();
         let found = self.look(move |core| {
             let leases = core.engine().state().lease.all().map(engine::lease::Lease::id);
-            leases.filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted)).take(2).collect::<Vec<_>>()
+            leases
+                .filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted))
+                .take(2)
+                .collect::<Vec<_>>()
         });
         match found.await?.as_slice() {
             [one] => Ok(*one),
@@ -157,12 +163,18 @@ impl NodeHandle {
     /// # Errors
     /// When the guest has not started, or its host cannot be reached.
     pub async fn logs(&self, id: Id<Lease>, from: u64, follow: bool) -> Result<LogReader, Error> {
-        let (side, peer, phase, started) = self.lease(id, |lease| (lease.side, lease.peer, lease.phase, lease.started)).await?;
+        let (side, peer, phase, started) =
+            self.lease(id, |lease| (lease.side, lease.peer, lease.phase, lease.started)).await?;
         if started.is_none() {
             return Err(Error::NotRunning { lease: id, phase: phase.to_string() });
         }
         match side {
-            Side::Host => Ok(LogReader::Local { guests: self.0.hands.guests.clone(), id: guest(id), offset: from, follow }),
+            Side::Host => Ok(LogReader::Local {
+                guests: self.0.hands.guests.clone(),
+                id: guest(id),
+                offset: from,
+                follow,
+            }),
             Side::Tenant => {
                 let stream = self.net().open(peer, StreamHead::Logs { lease: id, from, follow }).await?;
                 Ok(LogReader::Remote(Box::new(stream)))
@@ -175,9 +187,14 @@ impl NodeHandle {
     /// # Errors
     /// When the port is taken, or the lease is over.
     pub async fn forward(&self, id: Id<Lease>, local: u16, guest: u16) -> Result<Forward, Error> {
-        let (phase, peer, named) = self.lease(id, move |lease| (lease.phase, lease.peer, lease.contract.workload.ports.contains(&guest))).await?;
+        let (phase, peer, named) = self
+            .lease(id, move |lease| (lease.phase, lease.peer, lease.contract.workload.ports.contains(&guest)))
+            .await?;
         if !named || matches!(phase, Phase::Closing(_) | Phase::Ended(_)) {
-            return Err(Error::NotRunning { lease: id, phase: if named { phase.to_string() } else { format!("agreed without port {guest}") } });
+            return Err(Error::NotRunning {
+                lease: id,
+                phase: if named { phase.to_string() } else { format!("agreed without port {guest}") },
+            });
         }
         let port = Reserved::take(local, guest).await?;
         Ok(self.0.forwards.open_port(&self.0.hands, id, peer, port))
@@ -223,7 +240,11 @@ impl NodeHandle {
         self.lease(id, |lease| lease.side).await
     }
 
-    async fn lease<T: Send + 'static>(&self, id: Id<Lease>, read: impl FnOnce(&engine::lease::Lease) -> T + Send + 'static) -> Result<T, Error> {
+    async fn lease<T: Send + 'static>(
+        &self,
+        id: Id<Lease>,
+        read: impl FnOnce(&engine::lease::Lease) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let found = self.look(move |core| core.engine().state().lease.get(id).map(read)).await?;
         found.ok_or_else(|| Error::UnknownLease(id.to_string()))
     }
@@ -241,7 +262,15 @@ async fn close_ports(shared: std::sync::Weak<Shared>, mut events: broadcast::Rec
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 let Some(shared) = shared.upgrade() else { return };
                 let handle = NodeHandle(shared);
-                let live = handle.look(|core| core.engine().state().lease.all().filter(|lease| !lease.phase.is_ended()).map(engine::lease::Lease::id).collect::<Vec<_>>());
+                let live = handle.look(|core| {
+                    core.engine()
+                        .state()
+                        .lease
+                        .all()
+                        .filter(|lease| !lease.phase.is_ended())
+                        .map(engine::lease::Lease::id)
+                        .collect::<Vec<_>>()
+                });
                 if let Ok(live) = live.await {
                     handle.0.forwards.close(|id| !live.contains(&id));
                 }

@@ -47,20 +47,29 @@ pub fn load(data: &Path, label: &str, now: Timestamp) -> Result<Keys, Fault> {
         issued: now,
         expires: now + CERTIFIED_FOR,
     };
-    let certificate = person.sign(&certificate).map_err(|error| Fault::Key { path: path.clone(), reason: error.to_string() })?;
+    let certificate = person
+        .sign(&certificate)
+        .map_err(|error| Fault::Key { path: path.clone(), reason: error.to_string() })?;
     write_new(&path, certificate.bytes())?;
     Ok(Keys { device, peer_seed, certificate })
 }
 
 /// The certificate on disk, when it is this device's and stands for another half of its time.
-fn standing(path: &Path, device: &Key, peer: PeerKey, now: Timestamp) -> Result<Option<Signed<DeviceCertificate>>, Fault> {
+fn standing(
+    path: &Path,
+    device: &Key,
+    peer: PeerKey,
+    now: Timestamp,
+) -> Result<Option<Signed<DeviceCertificate>>, Fault> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault(path, &error)),
     };
-    let read = Unverified::<DeviceCertificate>::read(&bytes).and_then(|certificate| certificate.verify_past());
-    let certificate = read.map_err(|error| Fault::Key { path: path.to_owned(), reason: error.to_string() })?;
+    let read =
+        Unverified::<DeviceCertificate>::read(&bytes).and_then(|certificate| certificate.verify_past());
+    let certificate =
+        read.map_err(|error| Fault::Key { path: path.to_owned(), reason: error.to_string() })?;
     let ours = certificate.device == device.id() && certificate.peer == peer;
     let fresh = certificate.expires > now + Span(CERTIFIED_FOR.0 / 2);
     Ok((ours && fresh).then_some(certificate))
@@ -70,7 +79,8 @@ fn seed(path: &Path) -> Result<[u8; 32], Fault> {
     match fs::read_to_string(path) {
         Ok(text) => {
             let mut seed = [0; 32];
-            hex::decode_to_slice(text.trim(), &mut seed).map_err(|error| Fault::Key { path: path.to_owned(), reason: error.to_string() })?;
+            hex::decode_to_slice(text.trim(), &mut seed)
+                .map_err(|error| Fault::Key { path: path.to_owned(), reason: error.to_string() })?;
             Ok(seed)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -92,12 +102,15 @@ pub fn random<const N: usize>() -> Result<[u8; N], Fault> {
 /// Written beside and renamed: a crash leaves the old file, or the new one, never half of it.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let beside = path.with_extension("new");
-    let written = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
-    });
+    let written =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).and_then(
+            |mut file| {
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                fs::rename(&beside, path)?;
+                path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
+            },
+        );
     written.map_err(|error| fault(path, &error))
 }
 
@@ -115,8 +128,14 @@ mod tests {
     #[test]
     fn keys_are_made_once_and_only_the_owner_may_read_them() {
         let data = tempfile::tempdir().unwrap();
-        let (one, two) = (load(data.path(), "laptop", NOW).unwrap(), load(data.path(), "laptop", NOW + Span::days(9)).unwrap());
-        assert_eq!((one.device.id(), one.peer_seed, one.certificate), (two.device.id(), two.peer_seed, two.certificate));
+        let (one, two) = (
+            load(data.path(), "laptop", NOW).unwrap(),
+            load(data.path(), "laptop", NOW + Span::days(9)).unwrap(),
+        );
+        assert_eq!(
+            (one.device.id(), one.peer_seed, one.certificate),
+            (two.device.id(), two.peer_seed, two.certificate)
+        );
         for name in ["person", "device", "peer"] {
             let mode = fs::metadata(data.path().join("keys").join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");

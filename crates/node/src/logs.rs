@@ -46,7 +46,9 @@ impl LogReader {
                 *offset = chunk.next;
                 let mut piece = Vec::new();
                 if chunk.lost > 0 {
-                    piece.extend(format!("[{} bytes of output are no longer kept]\n", chunk.lost).into_bytes());
+                    piece.extend(
+                        format!("[{} bytes of output are no longer kept]\n", chunk.lost).into_bytes(),
+                    );
                 }
                 chunk.pieces.iter().for_each(|part| piece.extend(&part.bytes));
                 if !piece.is_empty() {

@@ -70,7 +70,14 @@ impl Outbox {
         let longest = match key {
             // Somebody waits in front of a screen for these.
             Key::Send(Topic::Ask(_) | Topic::Lease(_)) => Span::seconds(2),
-            Key::Send(_) | Key::Fetch(_) | Key::Start(_) | Key::Still(..) | Key::Stop(_) | Key::Remove(_) | Key::Meter(..) | Key::Share(_) => LONGEST_PAUSE,
+            Key::Send(_)
+            | Key::Fetch(_)
+            | Key::Start(_)
+            | Key::Still(..)
+            | Key::Stop(_)
+            | Key::Remove(_)
+            | Key::Meter(..)
+            | Key::Share(_) => LONGEST_PAUSE,
         };
         let pause = Span(FIRST_PAUSE.0 << tries.min(10)).min(longest);
         self.effects.insert(key, Stand::Waiting { until: now + pause, tries: tries + 1 });

@@ -49,7 +49,8 @@ impl NodeHandle {
     /// # Errors
     /// Why no lease came about: nothing was agreed then, and nothing is owed.
     pub async fn rent(&self, rent: Rent) -> Result<Id<Lease>, Error> {
-        let image = self.images().resolve(&rent.image)?.ok_or_else(|| Error::UnknownImage(rent.image.clone()))?;
+        let image =
+            self.images().resolve(&rent.image)?.ok_or_else(|| Error::UnknownImage(rent.image.clone()))?;
         let mut ports = Vec::new();
         for (local, guest) in &rent.ports {
             ports.push(Reserved::take(*local, *guest).await?);
@@ -62,7 +63,11 @@ impl NodeHandle {
             ports: rent.ports.iter().map(|(_, guest)| *guest).collect(),
         };
         let query = self.query(&rent, &image.platform.architecture);
-        let found = self.look(move |core| search(core.engine().book(), &core.engine().state().reputation, core.now(), &query)).await?;
+        let found = self
+            .look(move |core| {
+                search(core.engine().book(), &core.engine().state().reputation, core.now(), &query)
+            })
+            .await?;
         let mut last = no_offer(&found);
         for candidate in found.matches.into_iter().take(HOSTS) {
             match self.ask(&rent, &workload, candidate).await {
@@ -100,10 +105,19 @@ impl NodeHandle {
             resources: rent.resources,
             term: rent.term,
             // What was found is what will be paid, and not more.
-            cap: rent.cap.filter(|cap| cap.hourly.currency == candidate.rate.hourly.currency).unwrap_or(candidate.rate),
+            cap: rent
+                .cap
+                .filter(|cap| cap.hourly.currency == candidate.rate.hourly.currency)
+                .unwrap_or(candidate.rate),
         };
-        let tenant = Tenant::Ask { offer: Box::new(candidate.listing.offer), terms: Box::new(terms), nonce: Nonce(keys::random()?) };
-        let Reply::Asked(ask) = self.decide(Input::Tenant(tenant)).await? else { return Err(Error::Cancelled) };
+        let tenant = Tenant::Ask {
+            offer: Box::new(candidate.listing.offer),
+            terms: Box::new(terms),
+            nonce: Nonce(keys::random()?),
+        };
+        let Reply::Asked(ask) = self.decide(Input::Tenant(tenant)).await? else {
+            return Err(Error::Cancelled);
+        };
         let deadline = Instant::now() + ONE_HOST;
         loop {
             if let Some(outcome) = self.outcome(ask).await? {
@@ -122,7 +136,11 @@ impl NodeHandle {
     }
 
     /// Once we have signed, giving up is no longer ours alone: the host's signature may be on its way.
-    async fn after_giving_up(&self, ask: Id<Ask>, events: &mut tokio::sync::broadcast::Receiver<Event>) -> Result<Id<Lease>, Error> {
+    async fn after_giving_up(
+        &self,
+        ask: Id<Ask>,
+        events: &mut tokio::sync::broadcast::Receiver<Event>,
+    ) -> Result<Id<Lease>, Error> {
         loop {
             if let Some(outcome) = self.outcome(ask).await? {
                 return outcome;
@@ -135,7 +153,9 @@ impl NodeHandle {
 
     /// What became of an ask; none while it waits.
     async fn outcome(&self, ask: Id<Ask>) -> Result<Option<Result<Id<Lease>, Error>>, Error> {
-        let outcome = self.look(move |core| core.engine().state().lease.asking(ask).map(|asking| asking.outcome.clone())).await?;
+        let outcome = self
+            .look(move |core| core.engine().state().lease.asking(ask).map(|asking| asking.outcome.clone()))
+            .await?;
         Ok(match outcome {
             Some(Outcome::Waiting | Outcome::Accepted { .. }) => None,
             Some(Outcome::Agreed(lease)) => Some(Ok(lease)),

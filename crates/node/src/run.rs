@@ -15,7 +15,10 @@ use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
 use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime};
 use machine::image::{Images, Platform};
 use model::envelope::Claim;
-use model::{Document, Id, Invalid, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side, Signed};
+use model::{
+    Document, Id, Invalid, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side,
+    Signed,
+};
 use net::NetEvent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,11 +61,14 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let clock = Clock::start();
     let mut store = tokio::task::block_in_place(|| Store::open(&config.data))?;
     let keys = keys::load(&config.data, &config.name, clock.now())?;
-    let identity = Identity { key: keys.device, certificate: keys.certificate, arch: Platform::here().architecture };
+    let identity =
+        Identity { key: keys.device, certificate: keys.certificate, arch: Platform::here().architecture };
     let (engine, snapshot) = tokio::task::block_in_place(|| replay(&mut store, identity))?;
-    let images = tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
+    let images =
+        tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
     let (guest_sender, guest_events) = mpsc::channel(COMMANDS);
-    let guests = Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender).map_err(Fault::Guest)?;
+    let guests = Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender)
+        .map_err(Fault::Guest)?;
     let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (events, _) = broadcast::channel(EVENTS);
@@ -81,7 +87,14 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let identity = core.engine.identity().clone();
     let runtime = Runtime::find().map(|runtime| runtime.name()).unwrap_or_default();
     let sandbox = Sandbox { runtime, user_namespace: true };
-    let mut node = Loop { core, hands: hands.clone(), config: config.clone(), sandbox, fetches: BTreeMap::new(), parties: BTreeSet::new() };
+    let mut node = Loop {
+        core,
+        hands: hands.clone(),
+        config: config.clone(),
+        sandbox,
+        fetches: BTreeMap::new(),
+        parties: BTreeSet::new(),
+    };
     node.remember_others();
     node.reconcile().await;
     let forwards = Forwards::open(config.data.join("forwards.json"));
@@ -138,7 +151,12 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut net: mpsc::Receiver<NetEvent>, mut guests: mpsc::Receiver<GuestEvent>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut net: mpsc::Receiver<NetEvent>,
+        mut guests: mpsc::Receiver<GuestEvent>,
+    ) {
         let mut reconcile = interval(RECONCILE);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
         reconcile.reset();
@@ -189,11 +207,13 @@ impl Loop {
     /// Connections to the other parties of live leases stay, and are made again when lost.
     fn hold_on_to_parties(&mut self) {
         let leases = self.core.engine.state().lease.all();
-        let parties: BTreeSet<PeerKey> = leases.filter(|lease| !lease.phase.is_ended()).map(|lease| lease.peer).collect();
+        let parties: BTreeSet<PeerKey> =
+            leases.filter(|lease| !lease.phase.is_ended()).map(|lease| lease.peer).collect();
         if parties == self.parties {
             return;
         }
-        let (net, before, after) = (self.hands.net.clone(), std::mem::replace(&mut self.parties, parties.clone()), parties);
+        let (net, before, after) =
+            (self.hands.net.clone(), std::mem::replace(&mut self.parties, parties.clone()), parties);
         // The network may be waiting for us to take an event: we never wait for it.
         tokio::spawn(async move {
             for peer in after.difference(&before) {
@@ -219,7 +239,12 @@ impl Loop {
 
     fn wake(&self) -> Instant {
         let now = self.core.now();
-        let next = self.core.outbox.next().unwrap_or(self.core.engine.next_time(now)).min(self.core.engine.next_time(now));
+        let next = self
+            .core
+            .outbox
+            .next()
+            .unwrap_or(self.core.engine.next_time(now))
+            .min(self.core.engine.next_time(now));
         // A wake in the past would spin; one far ahead is cut by the next reconciliation anyway.
         let wait = self.core.clock.until(next).clamp(Duration::from_millis(5), RECONCILE);
         Instant::now() + wait
@@ -277,7 +302,13 @@ impl Loop {
             }
             // The lease may have ended while its guest was being started.
             Key::Start(lease) if self.is_ended(lease) => self.stop_stray(guest(lease), false),
-            Key::Start(_) | Key::Send(_) | Key::Still(..) | Key::Stop(_) | Key::Remove(_) | Key::Meter(..) | Key::Share(_) => {}
+            Key::Start(_)
+            | Key::Send(_)
+            | Key::Still(..)
+            | Key::Stop(_)
+            | Key::Remove(_)
+            | Key::Meter(..)
+            | Key::Share(_) => {}
         }
     }
 
@@ -287,7 +318,12 @@ impl Loop {
                 tracing::info!(?topic, code = denial.code, sentence = denial.sentence, "denied");
                 true
             }
-            Response::Quote(_) | Response::Lease(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => false,
+            Response::Quote(_)
+            | Response::Lease(_)
+            | Response::Tick(_)
+            | Response::Renewal(_)
+            | Response::Standing(_)
+            | Response::Done => false,
         };
         if let Response::Standing(standing) = &response
             && let Some((done, total)) = standing.fetched
@@ -311,7 +347,12 @@ impl Loop {
             NetEvent::PeerUp { peer } => {
                 self.core.silent.remove(&peer);
                 let now = self.core.now();
-                let waiting = self.core.engine.wanted(now).into_iter().filter(|effect| matches!(effect, Effect::Send { to, .. } if *to == peer));
+                let waiting = self
+                    .core
+                    .engine
+                    .wanted(now)
+                    .into_iter()
+                    .filter(|effect| matches!(effect, Effect::Send { to, .. } if *to == peer));
                 let keys: Vec<Key> = waiting.map(|effect| effect.key()).collect();
                 self.core.outbox.hurry(keys);
                 let _ = self.core.events.send(Event::PeerUp { peer });
@@ -353,7 +394,10 @@ impl Loop {
             Err(error) => {
                 tracing::error!(%error, "a request could not be answered");
                 // What is wrong inside is nobody's outside.
-                Response::Denied(model::Denial { code: "fault".to_owned(), sentence: "this host has a fault of its own; try later".to_owned() })
+                Response::Denied(model::Denial {
+                    code: "fault".to_owned(),
+                    sentence: "this host has a fault of its own; try later".to_owned(),
+                })
             }
         }
     }
@@ -405,7 +449,8 @@ impl Loop {
     fn remember_others(&mut self) {
         let now = self.core.now();
         let mut objects = Vec::new();
-        let read = tokio::task::block_in_place(|| self.core.store.live(now, |object| objects.push(object.bytes)));
+        let read =
+            tokio::task::block_in_place(|| self.core.store.live(now, |object| objects.push(object.bytes)));
         if let Err(error) = read {
             tracing::warn!(%error, "the objects of others cannot be read");
         }
@@ -413,7 +458,11 @@ impl Loop {
     }
 
     fn publish(&mut self) {
-        let publish = Owner::Publish { addresses: self.core.addresses.clone(), sandbox: self.sandbox.clone(), name: self.config.name.clone() };
+        let publish = Owner::Publish {
+            addresses: self.core.addresses.clone(),
+            sandbox: self.sandbox.clone(),
+            name: self.config.name.clone(),
+        };
         self.decide(Input::Owner(publish));
     }
 
@@ -443,7 +492,8 @@ impl Loop {
             Ok(seen) => seen,
             Err(error) => return tracing::error!(%error, "the guests cannot be seen"),
         };
-        let hosted: Vec<(Id<Lease>, Phase)> = self.core.engine.state().lease.hosted().map(|lease| (lease.id(), lease.phase)).collect();
+        let hosted: Vec<(Id<Lease>, Phase)> =
+            self.core.engine.state().lease.hosted().map(|lease| (lease.id(), lease.phase)).collect();
         for (lease, phase) in &hosted {
             let guest = seen.iter().find(|seen| seen.id == guest(*lease));
             if let Some(news) = news(*lease, *phase, guest) {
@@ -452,7 +502,8 @@ impl Loop {
         }
         for guest in &seen {
             let lease = Id::of(model::ObjectId(*guest.id.as_bytes()));
-            let known = self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.side == Side::Host);
+            let known =
+                self.core.engine.state().lease.get(lease).is_some_and(|lease| lease.side == Side::Host);
             let runs = matches!(guest.state, GuestState::Starting | GuestState::Running | GuestState::Frozen);
             if !known || (runs && self.is_ended(lease)) {
                 self.stop_stray(guest.id, !known);
@@ -493,11 +544,24 @@ fn news(lease: Id<Lease>, phase: Phase, guest: Option<&GuestSeen>) -> Option<Mac
 fn object(bytes: &[u8]) -> Option<store::Object> {
     let claim = Claim::of(bytes).ok()?;
     let (slot, seq, issued, expires) = match claim.domain.as_str() {
-        Offer::DOMAIN => read::<Offer>(bytes).map(|offer| (offer.slot, offer.seq, offer.issued, offer.expires))?,
-        Profile::DOMAIN => read::<Profile>(bytes).map(|profile| (0, profile.seq, profile.issued, profile.expires))?,
+        Offer::DOMAIN => {
+            read::<Offer>(bytes).map(|offer| (offer.slot, offer.seq, offer.issued, offer.expires))?
+        }
+        Profile::DOMAIN => {
+            read::<Profile>(bytes).map(|profile| (0, profile.seq, profile.issued, profile.expires))?
+        }
         _ => return None,
     };
-    Some(store::Object { id: claim.id, domain: claim.domain, signer: claim.signer, slot, seq, issued, expires, bytes: bytes.to_vec() })
+    Some(store::Object {
+        id: claim.id,
+        domain: claim.domain,
+        signer: claim.signer,
+        slot,
+        seq,
+        issued,
+        expires,
+        bytes: bytes.to_vec(),
+    })
 }
 
 fn read<T: Document>(bytes: &[u8]) -> Option<Signed<T>> {

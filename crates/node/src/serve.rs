@@ -36,15 +36,27 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
         StreamHead::Port { lease, port } => {
             let lease = between(*lease, Side::Host)?;
             let named = lease.contract.workload.ports.contains(port);
-            if named && lease.phase.is_live() { Ok(Allowed::Port(guest(lease.id()), *port)) } else { Err(StreamAnswer::NotYours) }
+            if named && lease.phase.is_live() {
+                Ok(Allowed::Port(guest(lease.id()), *port))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
         }
         StreamHead::Logs { lease, from, follow } => {
             let lease = between(*lease, Side::Host)?;
-            if lease.started.is_some() { Ok(Allowed::Logs(guest(lease.id()), *from, *follow)) } else { Err(StreamAnswer::NotYours) }
+            if lease.started.is_some() {
+                Ok(Allowed::Logs(guest(lease.id()), *from, *follow))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
         }
         StreamHead::Blob { lease, digest, from } => {
             let lease = between(*lease, Side::Tenant)?;
-            if lease.phase.is_ended() { Err(StreamAnswer::NotYours) } else { Ok(Allowed::Blob(lease.contract.workload.image, *digest, *from)) }
+            if lease.phase.is_ended() {
+                Err(StreamAnswer::NotYours)
+            } else {
+                Ok(Allowed::Blob(lease.contract.workload.image, *digest, *from))
+            }
         }
     }
 }
@@ -67,7 +79,12 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
     }
 }
 
-async fn port_stream(hands: &Hands, stream: IncomingStream, guest: GuestId, port: u16) -> std::io::Result<()> {
+async fn port_stream(
+    hands: &Hands,
+    stream: IncomingStream,
+    guest: GuestId,
+    port: u16,
+) -> std::io::Result<()> {
     let mut inside = match hands.guests.connect(guest, port).await {
         Ok(inside) => inside,
         Err(error) => {
@@ -81,7 +98,13 @@ async fn port_stream(hands: &Hands, stream: IncomingStream, guest: GuestId, port
     Ok(())
 }
 
-async fn log_stream(hands: &Hands, stream: IncomingStream, id: GuestId, offset: u64, follow: bool) -> std::io::Result<()> {
+async fn log_stream(
+    hands: &Hands,
+    stream: IncomingStream,
+    id: GuestId,
+    offset: u64,
+    follow: bool,
+) -> std::io::Result<()> {
     let mut stream = stream.accept().await?;
     let mut reader = LogReader::Local { guests: hands.guests.clone(), id, offset, follow };
     while let Some(piece) = reader.next().await? {
@@ -91,8 +114,17 @@ async fn log_stream(hands: &Hands, stream: IncomingStream, id: GuestId, offset: 
     stream.shutdown().await
 }
 
-async fn blob_stream(hands: &Hands, stream: IncomingStream, image: ImageDigest, part: ImageDigest, from: u64) -> std::io::Result<()> {
-    let belongs = hands.images.parts(&digest(&image)).is_ok_and(|parts| parts.iter().any(|known| known.digest == digest(&part)));
+async fn blob_stream(
+    hands: &Hands,
+    stream: IncomingStream,
+    image: ImageDigest,
+    part: ImageDigest,
+    from: u64,
+) -> std::io::Result<()> {
+    let belongs = hands
+        .images
+        .parts(&digest(&image))
+        .is_ok_and(|parts| parts.iter().any(|known| known.digest == digest(&part)));
     let (mut file, size) = match hands.images.open_blob(&digest(&part)) {
         Ok(blob) if belongs => blob,
         Ok(_) | Err(_) => return stream.refuse(StreamAnswer::Missing).await,

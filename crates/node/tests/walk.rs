@@ -4,7 +4,10 @@ use libtest_mimic::{Arguments, Trial};
 use machine::guest::supervise;
 use machine::image::BuildSpec;
 use model::record::Account;
-use model::{Audience, Currency, EndReason, Id, Lease, Mode, Phase, Prices, RenewalTerms, Resources, Share, Side, Span, Speed, Terms};
+use model::{
+    Audience, Currency, EndReason, Id, Lease, Mode, Phase, Prices, RenewalTerms, Resources, Share, Side,
+    Span, Speed, Terms,
+};
 use node::{Config, Error, NodeHandle, Rent};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,17 +26,29 @@ fn main() {
         trial("a_guest_s_whole_life", a_guest_s_whole_life),
         trial("a_tenant_reaches_a_port_and_stops", a_tenant_reaches_a_port_and_stops),
         trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
-        trial("a_command_that_is_not_there_is_the_tenant_s_fault", a_command_that_is_not_there_is_the_tenant_s_fault),
+        trial(
+            "a_command_that_is_not_there_is_the_tenant_s_fault",
+            a_command_that_is_not_there_is_the_tenant_s_fault,
+        ),
         trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
-        trial("a_taken_port_is_named_before_anything_is_agreed", a_taken_port_is_named_before_anything_is_agreed),
+        trial(
+            "a_taken_port_is_named_before_anything_is_agreed",
+            a_taken_port_is_named_before_anything_is_agreed,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
 
 fn trial<F: Future<Output = ()> + 'static>(name: &'static str, test: fn() -> F) -> Trial {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(async { timeout(Duration::from_secs(60), test()).await.expect("it ends within a minute") });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            timeout(Duration::from_secs(60), test()).await.expect("it ends within a minute")
+        });
         Ok(())
     })
 }
@@ -54,7 +69,9 @@ impl Pair {
         let dir = tempfile::tempdir().expect("a directory");
         let host = start(dir.path(), "host").await;
         let tenant = start(dir.path(), "tenant").await;
-        host.measured(Speed { core: 1_000, cores: 2_000, memory: 1_000, disk: 1_000 }).await.expect("measured");
+        host.measured(Speed { core: 1_000, cores: 2_000, memory: 1_000, disk: 1_000 })
+            .await
+            .expect("measured");
         host.share(Some(share())).await.expect("shared");
         meet(&tenant, &host).await;
         busybox(&tenant, dir.path()).await;
@@ -133,7 +150,10 @@ async fn busybox(node: &NodeHandle, dir: &Path) {
 async fn until(node: &NodeHandle, lease: Id<Lease>, reached: fn(&Phase) -> bool) -> Phase {
     let mut events = node.events();
     loop {
-        let phase = node.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.phase)).await.expect("a look");
+        let phase = node
+            .look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.phase))
+            .await
+            .expect("a look");
         if let Some(phase) = phase.filter(|phase| reached(phase)) {
             return phase;
         }
@@ -143,7 +163,9 @@ async fn until(node: &NodeHandle, lease: Id<Lease>, reached: fn(&Phase) -> bool)
 }
 
 async fn receipt(node: &NodeHandle, lease: Id<Lease>) -> Option<model::Receipt> {
-    node.look(move |core| core.engine().state().lease.get(lease).and_then(|lease| lease.receipt.clone())).await.expect("a look")
+    node.look(move |core| core.engine().state().lease.get(lease).and_then(|lease| lease.receipt.clone()))
+        .await
+        .expect("a look")
 }
 
 async fn last_receipt(node: &NodeHandle, lease: Id<Lease>) -> model::Receipt {
@@ -178,7 +200,11 @@ async fn a_guest_s_whole_life() {
 
     let owed = |node: &NodeHandle, person| {
         let node = node.clone();
-        async move { node.look(move |core| core.engine().state().ledger.balance(Account::Person(person), EUR)).await.expect("a look") }
+        async move {
+            node.look(move |core| core.engine().state().ledger.balance(Account::Person(person), EUR))
+                .await
+                .expect("a look")
+        }
     };
     let (host, tenant) = (pair.host.identity().party().person, pair.tenant.identity().party().person);
     assert_eq!(owed(&pair.host, tenant).await, here.amount);
@@ -201,13 +227,19 @@ async fn trust(node: &NodeHandle, person: model::PersonId) -> u32 {
 }
 
 async fn rated_by_both(node: &NodeHandle, lease: Id<Lease>) -> usize {
-    node.look(move |core| core.engine().state().lease.get(lease).map_or(0, |lease| lease.ratings.len())).await.expect("a look")
+    node.look(move |core| core.engine().state().lease.get(lease).map_or(0, |lease| lease.ratings.len()))
+        .await
+        .expect("a look")
 }
 
 async fn a_tenant_reaches_a_port_and_stops() {
     let pair = Pair::meet().await;
     let serve = "busybox mkdir -p /www; echo inside > /www/index.html; httpd -f -p 8080 -h /www";
-    let lease = pair.tenant.rent(Rent { ports: vec![(0, 8080)], ..rent(&["sh", "-c", serve]) }).await.expect("a lease");
+    let lease = pair
+        .tenant
+        .rent(Rent { ports: vec![(0, 8080)], ..rent(&["sh", "-c", serve]) })
+        .await
+        .expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
     let port = pair.tenant.forwards().first().expect("a port").local;
     let answer = loop {
@@ -221,7 +253,12 @@ async fn a_tenant_reaches_a_port_and_stops() {
     let ended = until(&pair.tenant, lease, Phase::is_ended).await;
     assert_eq!(ended, Phase::Ended(EndReason::TenantStopped));
     until(&pair.host, lease, Phase::is_ended).await;
-    let sides = pair.host.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.ends.contains_key(&Side::Tenant))).await;
+    let sides = pair
+        .host
+        .look(move |core| {
+            core.engine().state().lease.get(lease).map(|lease| lease.ends.contains_key(&Side::Tenant))
+        })
+        .await;
     assert_eq!(sides.expect("a look"), Some(true));
     while !pair.tenant.forwards().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -256,7 +293,8 @@ async fn a_command_that_is_not_there_is_the_tenant_s_fault() {
 }
 
 async fn detail(node: &NodeHandle, lease: Id<Lease>) -> String {
-    let detail = node.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.detail.clone()));
+    let detail =
+        node.look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.detail.clone()));
     detail.await.expect("a look").expect("a lease")
 }
 
@@ -288,7 +326,8 @@ async fn a_taken_port_is_named_before_anything_is_agreed() {
     let pair = Pair::meet().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = taken.local_addr().expect("an address").port();
-    let error = pair.tenant.rent(Rent { ports: vec![(port, 80)], ..rent(&["echo"]) }).await.expect_err("taken");
+    let error =
+        pair.tenant.rent(Rent { ports: vec![(port, 80)], ..rent(&["echo"]) }).await.expect_err("taken");
     assert!(matches!(error, Error::Port { port: named, .. } if named == port), "{error:?}");
     assert_eq!(pair.host.look(|core| core.engine().state().lease.all().count()).await.expect("a look"), 0);
 }

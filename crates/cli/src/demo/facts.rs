@@ -82,7 +82,8 @@ impl fmt::Display for Facts {
             let detail = check.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
             writeln!(f, "  {} {}{detail}", if check.held { "held  " } else { "FAILED" }, check.what)?;
         }
-        let times: Vec<String> = self.times_ms.iter().map(|(step, ms)| format!("{} {ms} ms", step.replace('_', " "))).collect();
+        let times: Vec<String> =
+            self.times_ms.iter().map(|(step, ms)| format!("{} {ms} ms", step.replace('_', " "))).collect();
         writeln!(f, "\nTimes: {}.", times.join(", "))?;
         f.write_str(if self.ok { "All of it held." } else { "Not all of it held." })
     }

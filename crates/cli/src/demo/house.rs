@@ -47,7 +47,12 @@ impl House {
                 fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
                 Place::Kept(dir.canonicalize().with_context(|| format!("find {}", dir.display()))?)
             }
-            None => Place::Removed(tempfile::Builder::new().prefix("sublet-demo-").tempdir().context("make a temporary directory")?),
+            None => Place::Removed(
+                tempfile::Builder::new()
+                    .prefix("sublet-demo-")
+                    .tempdir()
+                    .context("make a temporary directory")?,
+            ),
         };
         let (host, tenant) = (Node::in_dir(place.path(), "host"), Node::in_dir(place.path(), "tenant"));
         Ok(House { place, host, tenant })
@@ -73,7 +78,11 @@ impl House {
         let of = |node: &Node| {
             let log = fs::read_to_string(node.log()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().rev().take(5).collect();
-            format!("the {} said last:\n    {}", node.name, lines.into_iter().rev().collect::<Vec<_>>().join("\n    "))
+            format!(
+                "the {} said last:\n    {}",
+                node.name,
+                lines.into_iter().rev().collect::<Vec<_>>().join("\n    ")
+            )
         };
         format!("the demo did not come to its end; {}\n  {}", of(&self.host), of(&self.tenant))
     }
@@ -145,7 +154,9 @@ impl Node {
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             match self.client.leases(false, None).await {
-                Ok(left) if left.leases.iter().any(|lease| lease.standing.state != LeaseState::Ended) => sleep(Duration::from_millis(50)).await,
+                Ok(left) if left.leases.iter().any(|lease| lease.standing.state != LeaseState::Ended) => {
+                    sleep(Duration::from_millis(50)).await
+                }
                 Ok(_) | Err(_) => return,
             }
         }

@@ -63,9 +63,14 @@ async fn shown(args: &DemoArgs, out: &Out) -> Result<Facts> {
 fn guest_program(given: Option<&Path>) -> Result<PathBuf> {
     const NAME: &str = "sublet-render";
     let me = std::env::current_exe().context("find this program on disk")?;
-    let beside = me.parent().into_iter().flat_map(|dir| [dir.join(NAME), dir.join("../lib/sublet").join(NAME)]);
+    let beside =
+        me.parent().into_iter().flat_map(|dir| [dir.join(NAME), dir.join("../lib/sublet").join(NAME)]);
     let found = given.map(Path::to_owned).into_iter().chain(beside).find(|path| path.is_file());
-    let found = found.with_context(|| format!("the guest program {NAME} is not there; `cargo xtask demo` builds it, and --guest FILE names it"))?;
+    let found = found.with_context(|| {
+        format!(
+            "the guest program {NAME} is not there; `cargo xtask demo` builds it, and --guest FILE names it"
+        )
+    })?;
     let header = std::fs::read(&found).with_context(|| format!("read {}", found.display()))?;
     ensure!(header.starts_with(b"\x7fELF"), "{} is no program for Linux", found.display());
     Ok(found)

@@ -19,7 +19,11 @@ impl<'a> Story<'a> {
     pub fn tell(&self, what: impl AsRef<str>) {
         if !self.out.is_json() {
             // Who reads no more does not end the demo: its exit code is asked for, too.
-            let _ = self.out.line(format_args!("{:6.1} s  {}", self.started.elapsed().as_secs_f64(), what.as_ref()));
+            let _ = self.out.line(format_args!(
+                "{:6.1} s  {}",
+                self.started.elapsed().as_secs_f64(),
+                what.as_ref()
+            ));
         }
     }
 }

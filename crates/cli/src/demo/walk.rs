@@ -5,8 +5,11 @@ use super::house::{House, Node};
 use super::story::Story;
 use super::web;
 use anyhow::{Context, Result, bail, ensure};
-use api::shapes::{Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Port, Prices, Query, RentWish, Seconds, ShareWish};
 use api::node::model::{Currency, Span};
+use api::shapes::{
+    Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Port, Prices, Query, RentWish, Seconds,
+    ShareWish,
+};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +66,10 @@ async fn measure(host: &Node, story: &Story<'_>, facts: &mut Facts) -> Result<()
     let measured = host.client().benchmark().await?.done(|_| {}).await.context("measure the host")?;
     facts.took("measure", since);
     let speed = measured.speed;
-    story.tell(format!(".. in rating units (1000 is the reference): core {}, all cores {}, memory {}, disk {}.", speed.core, speed.cores, speed.memory, speed.disk));
+    story.tell(format!(
+        ".. in rating units (1000 is the reference): core {}, all cores {}, memory {}, disk {}.",
+        speed.core, speed.cores, speed.memory, speed.disk
+    ));
     Ok(())
 }
 
@@ -79,7 +85,11 @@ async fn lend(host: &Node, story: &Story<'_>, facts: &mut Facts) -> Result<()> {
     let mine = host.client().set_offer(&wish).await.context("publish the offer")?;
     facts.took("offer", since);
     let lent = mine.share.context("nothing is lent")?;
-    story.tell(format!("It signs and publishes an offer: {} at {} a core-hour.", resources(&lent.resources), price(CORE_PRICE).text));
+    story.tell(format!(
+        "It signs and publishes an offer: {} at {} a core-hour.",
+        resources(&lent.resources),
+        price(CORE_PRICE).text
+    ));
     Ok(())
 }
 
@@ -95,7 +105,10 @@ async fn meet(house: &House, story: &Story<'_>, facts: &mut Facts) -> Result<()>
         within(sees_an_offer(&house.tenant), "the offer to reach the tenant").await??;
     }
     facts.took("meet", since);
-    story.tell(format!("The two meet over libp2p by {}; the offer reaches the tenant, who verifies its signature.", facts.met_by));
+    story.tell(format!(
+        "The two meet over libp2p by {}; the offer reaches the tenant, who verifies its signature.",
+        facts.met_by
+    ));
     Ok(())
 }
 
@@ -111,7 +124,8 @@ async fn build_image(house: &House, guest: &Path, story: &Story<'_>, facts: &mut
     let folder = house.path().join("image");
     fs::create_dir_all(&folder).context("make the image's folder")?;
     fs::copy(guest, folder.join("render")).with_context(|| format!("copy {}", guest.display()))?;
-    fs::set_permissions(folder.join("render"), fs::Permissions::from_mode(0o755)).context("make the guest a program")?;
+    fs::set_permissions(folder.join("render"), fs::Permissions::from_mode(0o755))
+        .context("make the guest a program")?;
     let build = Build {
         dir: folder,
         name: Some("sublet/render:demo".to_owned()),
@@ -122,7 +136,11 @@ async fn build_image(house: &House, guest: &Path, story: &Story<'_>, facts: &mut
     let image = house.tenant.client().build(&build).await?.done(|_| {}).await.context("build the image")?;
     facts.took("build", since);
     facts.image.clone_from(&image.digest);
-    story.tell(format!("The tenant makes an image of a folder with one static program: {} ({} bytes).", &image.digest[..19], image.size_bytes));
+    story.tell(format!(
+        "The tenant makes an image of a folder with one static program: {} ({} bytes).",
+        &image.digest[..19],
+        image.size_bytes
+    ));
     Ok(())
 }
 
@@ -136,7 +154,13 @@ async fn search(tenant: &Node, story: &Story<'_>, facts: &mut Facts) -> Result<M
 }
 
 fn query() -> Query {
-    Query { cpu_millis: 1_000, memory_bytes: 64 << 20, disk_bytes: 8 << 20, term: Seconds(Span::minutes(10)), ..Query::default() }
+    Query {
+        cpu_millis: 1_000,
+        memory_bytes: 64 << 20,
+        disk_bytes: 8 << 20,
+        term: Seconds(Span::minutes(10)),
+        ..Query::default()
+    }
 }
 
 /// Agrees, and follows the guest until it prints something.
@@ -162,11 +186,16 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
     facts.took("deal", since);
     facts.lease.clone_from(&lease.id);
     facts.hourly = Some(lease.hourly.clone());
-    story.tell(format!("Ask, quote, two signatures: lease {} for at most {}.", &lease.id[..8], lease.at_most.text));
+    story.tell(format!(
+        "Ask, quote, two signatures: lease {} for at most {}.",
+        &lease.id[..8],
+        lease.at_most.text
+    ));
 
     let (mut step, mut since) = ("fetch", Instant::now());
     loop {
-        let event = within(events.next(), "the guest to start").await??.context("the tenant's node stopped")?;
+        let event =
+            within(events.next(), "the guest to start").await??.context("the tenant's node stopped")?;
         let Event::Lease { lease: id, standing } = event else { continue };
         if id != lease.id {
             continue;
@@ -182,12 +211,15 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
                 facts.took(step, since);
                 break;
             }
-            LeaseState::Frozen | LeaseState::Closing | LeaseState::Ended => bail!("the guest did not start: {}", standing.sentence.unwrap_or(standing.detail)),
+            LeaseState::Frozen | LeaseState::Closing | LeaseState::Ended => {
+                bail!("the guest did not start: {}", standing.sentence.unwrap_or(standing.detail))
+            }
         }
     }
     let since = Instant::now();
     let mut output = within(tenant.client().logs(&lease.id, true, 0), "the guest's output").await??;
-    let first = within(output.next(), "the guest's first byte").await??.context("the guest printed nothing")?;
+    let first =
+        within(output.next(), "the guest's first byte").await??.context("the guest printed nothing")?;
     facts.took("first_byte", since);
     let line = String::from_utf8_lossy(&first).lines().next().unwrap_or_default().to_owned();
     story.tell(format!("The guest runs in its sandbox, and says: \"{line}\""));
@@ -201,12 +233,17 @@ async fn fetch_picture(lease: &Lease, story: &Story<'_>, facts: &mut Facts) -> R
     let since = Instant::now();
     let mut told = 0;
     let picture = loop {
-        ensure!(since.elapsed() < 5 * STEP, "the picture was not ready after {} s", since.elapsed().as_secs());
+        ensure!(
+            since.elapsed() < 5 * STEP,
+            "the picture was not ready after {} s",
+            since.elapsed().as_secs()
+        );
         if let Some(picture) = web::get(port, "/result").await? {
             break picture;
         }
         let progress = web::get(port, "/progress").await?.context("the guest tells no progress")?;
-        let progress: serde_json::Value = serde_json::from_slice(&progress).context("read the guest's progress")?;
+        let progress: serde_json::Value =
+            serde_json::from_slice(&progress).context("read the guest's progress")?;
         let percent = progress["percent"].as_f64().unwrap_or_default() as u64;
         if percent >= told + 20 {
             told = percent;
@@ -219,32 +256,65 @@ async fn fetch_picture(lease: &Lease, story: &Story<'_>, facts: &mut Facts) -> R
     let said = String::from_utf8_lossy(&said).trim().trim_start_matches("sha256:").to_owned();
     facts.picture_bytes = picture.len();
     facts.picture_sha256 = Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
-    facts.check("the picture is a PNG file", picture.starts_with(b"\x89PNG\r\n\x1a\n"), format!("{} bytes", picture.len()));
+    facts.check(
+        "the picture is a PNG file",
+        picture.starts_with(b"\x89PNG\r\n\x1a\n"),
+        format!("{} bytes", picture.len()),
+    );
     let same = said == facts.picture_sha256;
-    facts.check("the picture that came out is the one that was traced", same, format!("sha256 {}", &facts.picture_sha256[..16]));
-    story.tell(format!("The picture is fetched out: {} bytes, sha256 {}.", picture.len(), &facts.picture_sha256[..16]));
+    facts.check(
+        "the picture that came out is the one that was traced",
+        same,
+        format!("sha256 {}", &facts.picture_sha256[..16]),
+    );
+    story.tell(format!(
+        "The picture is fetched out: {} bytes, sha256 {}.",
+        picture.len(),
+        &facts.picture_sha256[..16]
+    ));
     Ok(())
 }
 
 /// Waits for two receipts, then ends the lease.
 async fn finish(house: &House, lease: &Lease, story: &Story<'_>, facts: &mut Facts) -> Result<()> {
-    within(until(&house.tenant, lease, |lease| lease.receipt.as_ref().is_some_and(|receipt| receipt.number >= 2)), "two receipts").await??;
+    within(
+        until(&house.tenant, lease, |lease| {
+            lease.receipt.as_ref().is_some_and(|receipt| receipt.number >= 2)
+        }),
+        "two receipts",
+    )
+    .await??;
     story.tell("Two running totals are signed by the host, compared with the tenant's own clock, and signed by the tenant.");
     let since = Instant::now();
     house.tenant.client().stop(&lease.id).await.context("stop the lease")?;
-    let over = |lease: &Lease| lease.standing.state == LeaseState::Ended && lease.receipt.as_ref().is_some_and(|receipt| receipt.last);
-    let (here, there) = tokio::join!(within(until(&house.tenant, lease, over), "the lease to end"), within(until(&house.host, lease, over), "the lease to end"));
+    let over = |lease: &Lease| {
+        lease.standing.state == LeaseState::Ended
+            && lease.receipt.as_ref().is_some_and(|receipt| receipt.last)
+    };
+    let (here, there) = tokio::join!(
+        within(until(&house.tenant, lease, over), "the lease to end"),
+        within(until(&house.host, lease, over), "the lease to end")
+    );
     facts.took("end", since);
     let (here, there) = (here??, there??);
     let last = here.receipt.clone().context("no receipt")?;
     facts.same("both hold the same last receipt", &here.receipt, &there.receipt);
     facts.same("both say how it ended", &here.standing.reason, &there.standing.reason);
-    facts.check("two ticks and the last were signed by both", last.number >= 3, format!("{} receipts", last.number));
-    let due = api::node::model::Rate::hourly((&lease.hourly).into()).over(last.billed.0).context("count what is due")?;
+    facts.check(
+        "two ticks and the last were signed by both",
+        last.number >= 3,
+        format!("{} receipts", last.number),
+    );
+    let due = api::node::model::Rate::hourly((&lease.hourly).into())
+        .over(last.billed.0)
+        .context("count what is due")?;
     facts.same("the amount is price times time", &last.amount, &Money::from(due));
     facts.receipts = last.number;
     facts.billed_seconds = last.billed.0.0 as f64 / 1_000.0;
-    story.tell(format!("The lease ends: {} for {:.1} s, signed by both.", last.amount.text, facts.billed_seconds));
+    story.tell(format!(
+        "The lease ends: {} for {:.1} s, signed by both.",
+        last.amount.text, facts.billed_seconds
+    ));
     facts.amount = Some(last.amount);
     Ok(())
 }
@@ -256,21 +326,40 @@ async fn judge_each_other(house: &House, lease: &Lease, story: &Story<'_>, facts
     house.tenant.client().rate(&lease.id, &marks("a fine picture")).await.context("rate the host")?;
     house.host.client().rate(&lease.id, &marks("signed on time")).await.context("rate the tenant")?;
     let both = |lease: &Lease| lease.rated_by_host.is_some() && lease.rated_by_tenant.is_some();
-    let (here, there) = tokio::join!(within(until(&house.tenant, lease, both), "both ratings"), within(until(&house.host, lease, both), "both ratings"));
+    let (here, there) = tokio::join!(
+        within(until(&house.tenant, lease, both), "both ratings"),
+        within(until(&house.host, lease, both), "both ratings")
+    );
     let (here, there) = (here??, there??);
     facts.took("rate", since);
     facts.same("both hold the host's rating", &here.rated_by_host, &there.rated_by_host);
     facts.same("both hold the tenant's rating", &here.rated_by_tenant, &there.rated_by_tenant);
     let after = (trust(&house.tenant, lease).await?, trust_of_tenant(house).await?);
-    facts.check("the host's reputation with the tenant rose", after.0 > before.0, format!("{} to {} of 1000", before.0, after.0));
-    facts.check("the tenant's reputation with the host rose", after.1 > before.1, format!("{} to {} of 1000", before.1, after.1));
-    story.tell(format!("Each rates the other. The host now counts {} of 1000 with the tenant, the tenant {} with the host.", after.0, after.1));
+    facts.check(
+        "the host's reputation with the tenant rose",
+        after.0 > before.0,
+        format!("{} to {} of 1000", before.0, after.0),
+    );
+    facts.check(
+        "the tenant's reputation with the host rose",
+        after.1 > before.1,
+        format!("{} to {} of 1000", before.1, after.1),
+    );
+    story.tell(format!(
+        "Each rates the other. The host now counts {} of 1000 with the tenant, the tenant {} with the host.",
+        after.0, after.1
+    ));
     Ok(())
 }
 
 /// What the tenant makes of the lease's host.
 async fn trust(tenant: &Node, lease: &Lease) -> Result<u32> {
-    Ok(tenant.client().reputation_of(&lease.other.person).await.context("ask for the host's reputation")?.trust)
+    Ok(tenant
+        .client()
+        .reputation_of(&lease.other.person)
+        .await
+        .context("ask for the host's reputation")?
+        .trust)
 }
 
 async fn trust_of_tenant(house: &House) -> Result<u32> {
@@ -280,22 +369,37 @@ async fn trust_of_tenant(house: &House) -> Result<u32> {
 
 /// Holds both ledgers and both records against each other.
 async fn compare(house: &House, lease: &Lease, story: &Story<'_>, facts: &mut Facts) -> Result<()> {
-    let (host, tenant) = (house.host.client().status().await?.me.person, house.tenant.client().status().await?.me.person);
+    let (host, tenant) =
+        (house.host.client().status().await?.me.person, house.tenant.client().status().await?.me.person);
     let (lent, used) = (balances(&house.host).await?, balances(&house.tenant).await?);
     let owed = facts.amount.as_ref().map_or(0, |amount| amount.micros);
     facts.same("the host's book: the tenant owes what was signed", &lent.person(&tenant), &owed);
     facts.same("the host's book: so much was earned", &lent.income, &-owed);
     facts.same("the tenant's book: the host is owed what was signed", &used.person(&host), &-owed);
     facts.same("the tenant's book: so much was spent", &used.expense, &owed);
-    let (mine, theirs) = tokio::try_join!(house.host.client().record(), house.tenant.client().record()).context("verify both records")?;
-    facts.check("both records are chains without a break", mine.records > 0 && theirs.records > 0, format!("{} and {} records", mine.records, theirs.records));
+    let (mine, theirs) = tokio::try_join!(house.host.client().record(), house.tenant.client().record())
+        .context("verify both records")?;
+    facts.check(
+        "both records are chains without a break",
+        mine.records > 0 && theirs.records > 0,
+        format!("{} and {} records", mine.records, theirs.records),
+    );
     (facts.host_record, facts.tenant_record) = (mine.head, theirs.head);
     for (name, node) in [("host", &house.host), ("tenant", &house.tenant)] {
-        let pack = node.client().pack(&lease.id).await.with_context(|| format!("gather the {name}'s proofs"))?;
+        let pack =
+            node.client().pack(&lease.id).await.with_context(|| format!("gather the {name}'s proofs"))?;
         let pack = serde_json::to_vec(&pack).context("write the proofs")?;
         let verdict = api::pack::check(&pack).map_err(|problem| anyhow::anyhow!("{problem}"))?;
-        facts.check(&format!("the {name}'s proofs hold by themselves, offline"), verdict.holds, format!("{} checks", verdict.checks.len()));
-        facts.same(&format!("the {name}'s proofs give the same amount"), &verdict.facts.owed, &facts.amount.clone());
+        facts.check(
+            &format!("the {name}'s proofs hold by themselves, offline"),
+            verdict.holds,
+            format!("{} checks", verdict.checks.len()),
+        );
+        facts.same(
+            &format!("the {name}'s proofs give the same amount"),
+            &verdict.facts.owed,
+            &facts.amount.clone(),
+        );
     }
     story.tell("Both ledgers, both records and both bundles of proofs are held against each other.");
     Ok(())

@@ -6,7 +6,10 @@ use crate::{Engine, Identity, Reply, Step, capacity};
 use model::envelope::CLOCK_SKEW;
 use model::message::{Denial, Response};
 use model::record::Record;
-use model::{Ask, AskTerms, Id, Lease, Nonce, Offer, PeerKey, Person, Phase, Quote, Side, Signed, Span, Timestamp, Unverified};
+use model::{
+    Ask, AskTerms, Id, Lease, Nonce, Offer, PeerKey, Person, Phase, Quote, Side, Signed, Span, Timestamp,
+    Unverified,
+};
 
 /// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
 /// documents themselves stand for [`CLOCK_SKEW`], so that clocks that differ by minutes make no deal impossible.
@@ -24,7 +27,13 @@ const UNEXPECTED: &str = "the host answered something else than was asked";
 ///
 /// # Errors
 /// When the ask itself is out of range or of ourselves.
-pub fn ask(identity: &Identity, now: Timestamp, offer: &Signed<Offer>, terms: AskTerms, nonce: Nonce) -> Result<Step, crate::Refusal> {
+pub fn ask(
+    identity: &Identity,
+    now: Timestamp,
+    offer: &Signed<Offer>,
+    terms: AskTerms,
+    nonce: Nonce,
+) -> Result<Step, crate::Refusal> {
     if offer.signer() == identity.party().device {
         return Err(Refusal::OwnOffer.into());
     }
@@ -45,8 +54,12 @@ pub fn ask(identity: &Identity, now: Timestamp, offer: &Signed<Offer>, terms: As
 /// As tenant: no longer waits. Once we have signed, only the host's word or the expiry of ours ends it.
 pub fn give_up(state: &State, id: Id<Ask>) -> Step {
     match state.asking(id).map(|asking| &asking.outcome) {
-        Some(Outcome::Waiting) => Step::of(vec![refused(id, "given_up", "the tenant no longer waits".to_owned())]),
-        Some(Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. }) | None => Step::default(),
+        Some(Outcome::Waiting) => {
+            Step::of(vec![refused(id, "given_up", "the tenant no longer waits".to_owned())])
+        }
+        Some(Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. }) | None => {
+            Step::default()
+        }
     }
 }
 
@@ -54,7 +67,12 @@ pub fn give_up(state: &State, id: Id<Ask>) -> Step {
 ///
 /// # Errors
 /// Why there is no quote.
-pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<Ask>) -> Result<Step, crate::Refusal> {
+pub fn quote(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    ask: &Unverified<Ask>,
+) -> Result<Step, crate::Refusal> {
     let (identity, state) = (&engine.identity, &engine.state);
     let ask = ask.verify(now)?;
     let tenant = Person::proven(&ask.certificate, ask.signer(), now)?;
@@ -68,10 +86,16 @@ pub fn quote(engine: &Engine, now: Timestamp, from: PeerKey, ask: &Unverified<As
         return Ok(Step::answer(Response::Quote(held.quote.unverified())));
     }
     // A copy of the ask that came late must not hold the capacity a second time.
-    if let Some(lease) = state.lease.all().find(|lease| lease.side == Side::Host && lease.contract.ask == ask.id()) {
+    if let Some(lease) =
+        state.lease.all().find(|lease| lease.side == Side::Host && lease.contract.ask == ask.id())
+    {
         return Err(Refusal::WrongPhase { phase: lease.phase }.into());
     }
-    let offer = state.market.standing(now).filter(|offer| offer.id() == ask.offer).ok_or(Refusal::UnknownOffer(ask.offer))?;
+    let offer = state
+        .market
+        .standing(now)
+        .filter(|offer| offer.id() == ask.offer)
+        .ok_or(Refusal::UnknownOffer(ask.offer))?;
     let share = &offer.share;
     if ask.terms.term > share.terms.longest {
         return Err(Refusal::TermTooLong { asked: ask.terms.term, longest: share.terms.longest }.into());
@@ -113,12 +137,24 @@ fn within_cap(rate: model::Rate, cap: model::Rate) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When the quote proves nothing; the ask then waits for a better answer until it expires.
-pub fn quoted(engine: &Engine, now: Timestamp, id: Id<Ask>, response: Response) -> Result<Step, crate::Refusal> {
-    let Some(asking) = engine.state.lease.asking(id).filter(|asking| asking.outcome == Outcome::Waiting) else { return Ok(Step::default()) };
+pub fn quoted(
+    engine: &Engine,
+    now: Timestamp,
+    id: Id<Ask>,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
+    let Some(asking) = engine.state.lease.asking(id).filter(|asking| asking.outcome == Outcome::Waiting)
+    else {
+        return Ok(Step::default());
+    };
     let quote = match response {
         Response::Quote(quote) => quote.verify(now)?,
         Response::Denied(denial) => return Ok(denied(id, &denial)),
-        Response::Lease(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
+        Response::Lease(_)
+        | Response::Tick(_)
+        | Response::Renewal(_)
+        | Response::Standing(_)
+        | Response::Done => {
             return Ok(Step::of(vec![refused(id, "unexpected_answer", UNEXPECTED.to_owned())]));
         }
     };
@@ -129,7 +165,13 @@ pub fn quoted(engine: &Engine, now: Timestamp, id: Id<Ask>, response: Response) 
     }
 }
 
-fn accept(identity: &Identity, now: Timestamp, ask: &Signed<Ask>, offer: &Signed<Offer>, quote: &Signed<Quote>) -> Result<(Signed<Lease>, PeerKey), crate::Refusal> {
+fn accept(
+    identity: &Identity,
+    now: Timestamp,
+    ask: &Signed<Ask>,
+    offer: &Signed<Offer>,
+    quote: &Signed<Quote>,
+) -> Result<(Signed<Lease>, PeerKey), crate::Refusal> {
     let host = Person::proven(&quote.certificate, quote.signer(), now)?;
     let differs = |what| Err(Refusal::Differs(what).into());
     if quote.ask != ask.id() || quote.tenant != ask.signer() || quote.signer() != ask.host {
@@ -169,15 +211,25 @@ fn accept(identity: &Identity, now: Timestamp, ask: &Signed<Ask>, offer: &Signed
 ///
 /// # Errors
 /// Why it is not signed.
-pub fn agree(engine: &Engine, now: Timestamp, from: PeerKey, lease: &Unverified<Lease>) -> Result<Step, crate::Refusal> {
+pub fn agree(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    lease: &Unverified<Lease>,
+) -> Result<Step, crate::Refusal> {
     let (identity, state) = (&engine.identity, &engine.state.lease);
     // The tenant may ask again after the expiry for what we signed before it.
     let lease = lease.verify_past()?;
-    if let Some(known) = state.get(lease.id()).filter(|known| known.side == Side::Host && known.peer == from) {
+    if let Some(known) = state.get(lease.id()).filter(|known| known.side == Side::Host && known.peer == from)
+    {
         return Ok(Step::answer(Response::Lease(known.contract.second_signed().unverified())));
     }
     let lease = lease.unverified().verify(now)?;
-    let held = state.quotes.get(&lease.quote).filter(|held| held_until(&held.quote) > now).ok_or(Refusal::UnknownQuote)?;
+    let held = state
+        .quotes
+        .get(&lease.quote)
+        .filter(|held| held_until(&held.quote) > now)
+        .ok_or(Refusal::UnknownQuote)?;
     if held.peer != from {
         return Err(Refusal::NotTheSender.into());
     }
@@ -218,7 +270,11 @@ pub fn countersigned(engine: &Engine, id: Id<Lease>, response: Response) -> Resu
     let theirs = match response {
         Response::Lease(lease) => lease.verify_past()?,
         Response::Denied(denial) => return Ok(denied(ask, &denial)),
-        Response::Quote(_) | Response::Tick(_) | Response::Renewal(_) | Response::Standing(_) | Response::Done => {
+        Response::Quote(_)
+        | Response::Tick(_)
+        | Response::Renewal(_)
+        | Response::Standing(_)
+        | Response::Done => {
             return Ok(Step::of(vec![refused(ask, "unexpected_answer", UNEXPECTED.to_owned())]));
         }
     };
@@ -235,12 +291,20 @@ fn accepted(state: &State, id: Id<Lease>) -> Option<(Id<Ask>, &Signed<Lease>, Pe
 
 /// What time alone brings: asks and quotes that expire.
 pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
-    let lapsed = state.quotes.values().filter(|held| held_until(&held.quote) <= now).map(|held| Record::Lapsed { quote: held.quote.id() });
+    let lapsed = state
+        .quotes
+        .values()
+        .filter(|held| held_until(&held.quote) <= now)
+        .map(|held| Record::Lapsed { quote: held.quote.id() });
     let silent = state.asks.iter().filter_map(|(id, asking)| match &asking.outcome {
-        Outcome::Waiting if asking.at + HOLD <= now => Some(refused(*id, "no_answer", "the host did not answer in time".to_owned())),
-        Outcome::Accepted { lease, .. } if settled(lease) <= now => {
-            Some(refused(*id, "not_agreed", "the host's signature never came, and can no longer bind".to_owned()))
+        Outcome::Waiting if asking.at + HOLD <= now => {
+            Some(refused(*id, "no_answer", "the host did not answer in time".to_owned()))
         }
+        Outcome::Accepted { lease, .. } if settled(lease) <= now => Some(refused(
+            *id,
+            "not_agreed",
+            "the host's signature never came, and can no longer bind".to_owned(),
+        )),
         Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
     });
     lapsed.chain(silent).collect()

@@ -24,7 +24,10 @@ use crate::input::{Machine, Tenant};
 use crate::{Engine, Identity, Step, Topic};
 use model::message::{Request, Response};
 use model::record::{Entry, Record};
-use model::{Ask, Cosigned, End, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal, Side, Signed, Span, Tick, Timestamp};
+use model::{
+    Ask, Cosigned, End, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal, Side, Signed,
+    Span, Tick, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -202,7 +205,12 @@ impl State {
         self.forget(entry.at);
         match &entry.record {
             Record::Asked { ask, offer } => {
-                let asking = Asking { ask: ask.clone(), offer: offer.clone(), at: entry.at, outcome: Outcome::Waiting };
+                let asking = Asking {
+                    ask: ask.clone(),
+                    offer: offer.clone(),
+                    at: entry.at,
+                    outcome: Outcome::Waiting,
+                };
                 self.asks.insert(ask.id(), asking);
             }
             Record::Refused { ask, code, sentence } => {
@@ -222,7 +230,9 @@ impl State {
                 }
             }
             Record::Agreed { lease, side, peer } => self.agreed(entry.at, entry.seq, lease, *side, *peer),
-            Record::Moved { lease, phase, detail } => self.with(*lease, |lease| moved(lease, entry, *phase, detail)),
+            Record::Moved { lease, phase, detail } => {
+                self.with(*lease, |lease| moved(lease, entry, *phase, detail))
+            }
             Record::Ticked { tick } => self.with(tick.lease, |lease| {
                 lease.tick = Some(tick.clone());
                 lease.unsigned_since.get_or_insert(entry.at);
@@ -233,7 +243,9 @@ impl State {
                 }
                 lease.receipt = Some(receipt.clone());
             }),
-            Record::RenewalAsked { renewal } => self.with(renewal.lease, |lease| lease.renewing = Some(renewal.clone())),
+            Record::RenewalAsked { renewal } => {
+                self.with(renewal.lease, |lease| lease.renewing = Some(renewal.clone()))
+            }
             Record::RenewalRefused { lease, sentence, .. } => self.with(*lease, |lease| {
                 lease.renewing = None;
                 if lease.may_go_on() {
@@ -260,7 +272,14 @@ impl State {
         }
     }
 
-    fn agreed(&mut self, at: Timestamp, seq: u64, contract: &Cosigned<model::Lease>, side: Side, peer: PeerKey) {
+    fn agreed(
+        &mut self,
+        at: Timestamp,
+        seq: u64,
+        contract: &Cosigned<model::Lease>,
+        side: Side,
+        peer: PeerKey,
+    ) {
         if let Some(held) = self.quotes.remove(&contract.quote) {
             self.answered.remove(&held.ask.id());
         }
@@ -354,7 +373,12 @@ pub fn machine(identity: &Identity, state: &State, now: Timestamp, seen: Machine
 ///
 /// # Errors
 /// Why not; it travels back as a denial.
-pub fn request(engine: &Engine, now: Timestamp, from: PeerKey, request: Request) -> Result<Step, crate::Refusal> {
+pub fn request(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    request: Request,
+) -> Result<Step, crate::Refusal> {
     match request {
         Request::Ask(ask) => deal::quote(engine, now, from, &ask),
         Request::Lease(lease) => deal::agree(engine, now, from, &lease),
@@ -362,7 +386,9 @@ pub fn request(engine: &Engine, now: Timestamp, from: PeerKey, request: Request)
         Request::Renew(renewal) => renewal::grant(&engine.identity, &engine.state.lease, now, from, &renewal),
         Request::End(end) => run::hear_end(engine, now, from, &end),
         Request::Rate(rating) => run::hear_rating(engine, now, from, &rating),
-        Request::Standing(standing) => Ok(run::hear_standing(&engine.identity, &engine.state.lease, now, from, &standing)?),
+        Request::Standing(standing) => {
+            Ok(run::hear_standing(&engine.identity, &engine.state.lease, now, from, &standing)?)
+        }
         Request::Where { lease } => Ok(run::tell_standing(&engine.state.lease, from, lease)?),
     }
 }
@@ -371,7 +397,12 @@ pub fn request(engine: &Engine, now: Timestamp, from: PeerKey, request: Request)
 ///
 /// # Errors
 /// When it proves nothing: then it is as if none had come.
-pub fn answer(engine: &Engine, now: Timestamp, topic: Topic, response: Response) -> Result<Step, crate::Refusal> {
+pub fn answer(
+    engine: &Engine,
+    now: Timestamp,
+    topic: Topic,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
     match topic {
         Topic::Ask(ask) => deal::quoted(engine, now, ask, response),
         Topic::Lease(lease) => deal::countersigned(engine, lease, response),

@@ -149,7 +149,9 @@ impl Refusal {
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
             Refusal::UnknownQuote => "Ask again.",
             Refusal::UnknownLease(_) => "`sublet ps --all` lists the leases.",
-            Refusal::NoRenewal | Refusal::RenewalTooLong { .. } => "Start another lease before this one ends.",
+            Refusal::NoRenewal | Refusal::RenewalTooLong { .. } => {
+                "Start another lease before this one ends."
+            }
             Refusal::OwnOffer => "Run it here without Sublet.",
             Refusal::RenewalPending => "Wait for the answer: `sublet ps` shows it.",
             Refusal::NotForUs

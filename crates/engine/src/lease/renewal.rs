@@ -14,7 +14,13 @@ type LeaseId = Id<model::Lease>;
 ///
 /// # Errors
 /// When the terms do not allow it, or one waits already.
-pub fn ask(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, more: Span) -> Result<Step, crate::Refusal> {
+pub fn ask(
+    identity: &Identity,
+    state: &State,
+    now: Timestamp,
+    id: LeaseId,
+    more: Span,
+) -> Result<Step, crate::Refusal> {
     let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
     if lease.side != Side::Tenant {
         return Err(Refusal::WrongSide(Side::Tenant).into());
@@ -33,7 +39,13 @@ pub fn ask(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, more
 ///
 /// # Errors
 /// Why not.
-pub fn grant(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, renewal: &Unverified<Renewal>) -> Result<Step, crate::Refusal> {
+pub fn grant(
+    identity: &Identity,
+    state: &State,
+    now: Timestamp,
+    from: PeerKey,
+    renewal: &Unverified<Renewal>,
+) -> Result<Step, crate::Refusal> {
     let renewal = renewal.verify_past()?;
     let lease = between(state, from, renewal.lease, Side::Host)?;
     if let Some(known) = lease.renewals.iter().find(|known| known.id() == renewal.id()) {
@@ -59,7 +71,9 @@ fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
     lease.contract.rate.over(lease.term + more)?;
     match lease.contract.rules.renewal {
         RenewalTerms::Automatic { longest } if lease.term + more <= longest => Ok(()),
-        RenewalTerms::Automatic { longest } => Err(Refusal::RenewalTooLong { asked: lease.term + more, longest }),
+        RenewalTerms::Automatic { longest } => {
+            Err(Refusal::RenewalTooLong { asked: lease.term + more, longest })
+        }
         RenewalTerms::Never | RenewalTerms::Ask => Err(Refusal::NoRenewal),
     }
 }
@@ -69,7 +83,12 @@ fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When its signature proves nothing.
-pub fn answered(state: &State, id: LeaseId, renewal: Id<Renewal>, response: Response) -> Result<Step, crate::Refusal> {
+pub fn answered(
+    state: &State,
+    id: LeaseId,
+    renewal: Id<Renewal>,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
     let ours = state.get(id).and_then(|lease| lease.renewing.as_ref()).filter(|ours| ours.id() == renewal);
     match (ours, response) {
         (Some(ours), Response::Renewal(theirs)) => {

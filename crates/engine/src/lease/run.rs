@@ -6,8 +6,8 @@ use crate::{Engine, Identity, Step, ledger};
 use model::message::{Response, Standing};
 use model::record::Record;
 use model::{
-    Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Side, Signed, Span, Tick, Timestamp,
-    Unverified, Usage,
+    Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Side, Signed, Span, Tick,
+    Timestamp, Unverified, Usage,
 };
 
 type LeaseId = Id<model::Lease>;
@@ -37,8 +37,17 @@ impl State {
     }
 
     /// As tenant: a host that is out of reach for longer than the lease allows has left it.
-    pub fn unreachable(&self, identity: &Identity, now: Timestamp, id: LeaseId, since: Timestamp) -> Vec<Record> {
-        let Some(lease) = self.get(id).filter(|lease| lease.side == Side::Tenant && !lease.phase.is_ended()) else { return Vec::new() };
+    pub fn unreachable(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+        id: LeaseId,
+        since: Timestamp,
+    ) -> Vec<Record> {
+        let Some(lease) = self.get(id).filter(|lease| lease.side == Side::Tenant && !lease.phase.is_ended())
+        else {
+            return Vec::new();
+        };
         if now.since(since) <= patience(lease) {
             return Vec::new();
         }
@@ -58,11 +67,19 @@ fn host_time(lease: &Lease, now: Timestamp) -> Option<Record> {
     let term_over = lease.over().is_some_and(|over| over <= now);
     match lease.phase {
         Phase::Agreed => Some(moved(lease, Phase::Fetching, "")),
-        Phase::Fetching if here > rules.fetch_within => Some(moved(lease, Phase::Closing(EndReason::FetchFailed), "it took too long")),
-        Phase::Starting if here > rules.start_within => Some(moved(lease, Phase::Closing(EndReason::StartFailed), "it took too long")),
-        Phase::Running | Phase::Frozen(_) if term_over => Some(moved(lease, Phase::Closing(EndReason::TermOver), "")),
+        Phase::Fetching if here > rules.fetch_within => {
+            Some(moved(lease, Phase::Closing(EndReason::FetchFailed), "it took too long"))
+        }
+        Phase::Starting if here > rules.start_within => {
+            Some(moved(lease, Phase::Closing(EndReason::StartFailed), "it took too long"))
+        }
+        Phase::Running | Phase::Frozen(_) if term_over => {
+            Some(moved(lease, Phase::Closing(EndReason::TermOver), ""))
+        }
         Phase::Running => due_freeze(lease, now).map(|reason| moved(lease, Phase::Frozen(reason), "")),
-        Phase::Frozen(reason) if here > rules.grace => blame(reason).map(|reason| moved(lease, Phase::Closing(reason), "")),
+        Phase::Frozen(reason) if here > rules.grace => {
+            blame(reason).map(|reason| moved(lease, Phase::Closing(reason), ""))
+        }
         Phase::Fetching | Phase::Starting | Phase::Frozen(_) | Phase::Closing(_) | Phase::Ended(_) => None,
     }
 }
@@ -94,7 +111,9 @@ fn tenant_time(identity: &Identity, lease: &Lease, now: Timestamp) -> Vec<Record
         Phase::Agreed | Phase::Fetching => here > rules.fetch_within + patience(lease),
         Phase::Starting => here > rules.start_within + patience(lease),
         Phase::Closing(_) => here > patience(lease) + Span::minutes(1),
-        Phase::Running | Phase::Frozen(_) => lease.over().is_some_and(|over| over + patience(lease) + Span::minutes(1) <= now),
+        Phase::Running | Phase::Frozen(_) => {
+            lease.over().is_some_and(|over| over + patience(lease) + Span::minutes(1) <= now)
+        }
         Phase::Ended(_) => false,
     };
     if !stuck {
@@ -117,7 +136,10 @@ fn unsaid(lease: &Lease, now: Timestamp, likely: EndReason) -> EndReason {
 pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -> Vec<Record> {
     let id = match &seen {
         Machine::Fetched(lease) | Machine::Started(lease) => *lease,
-        Machine::Failed { lease, .. } | Machine::Metered { lease, .. } | Machine::Exited { lease, .. } | Machine::Gone { lease, .. } => *lease,
+        Machine::Failed { lease, .. }
+        | Machine::Metered { lease, .. }
+        | Machine::Exited { lease, .. }
+        | Machine::Gone { lease, .. } => *lease,
     };
     let Some(lease) = state.get(id).filter(|lease| lease.side == Side::Host) else { return Vec::new() };
     match (seen, lease.phase) {
@@ -132,20 +154,40 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
             vec![moved(lease, Phase::Closing(reason), &detail)]
         }
         // A measure that was taken twice makes no second tick.
-        (Machine::Metered { meter, .. }, Phase::Running) if next_tick(lease) <= now => tick(identity, lease, now, now, meter, false),
-        (Machine::Exited { code, at, meter, .. }, Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
+        (Machine::Metered { meter, .. }, Phase::Running) if next_tick(lease) <= now => {
+            tick(identity, lease, now, now, meter, false)
+        }
+        (
+            Machine::Exited { code, at, meter, .. },
+            Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_),
+        ) => {
             let reason = match lease.phase {
                 Phase::Closing(reason) => reason,
-                Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Ended(_) => EndReason::Exited { code },
+                Phase::Agreed
+                | Phase::Fetching
+                | Phase::Starting
+                | Phase::Running
+                | Phase::Frozen(_)
+                | Phase::Ended(_) => EndReason::Exited { code },
             };
             let mut records = tick(identity, lease, now, at.min(now), meter, true);
             records.extend(ending(&identity.key, lease, reason, now, ""));
             records
         }
-        (Machine::Gone { detail, .. }, Phase::Running | Phase::Frozen(_)) => last_word(identity, lease, now, EndReason::GuestLost, &detail),
+        (Machine::Gone { detail, .. }, Phase::Running | Phase::Frozen(_)) => {
+            last_word(identity, lease, now, EndReason::GuestLost, &detail)
+        }
         (Machine::Gone { .. }, Phase::Closing(reason)) => last_word(identity, lease, now, reason, ""),
         // Old news of a lease that has moved on.
-        (Machine::Fetched(_) | Machine::Started(_) | Machine::Failed { .. } | Machine::Metered { .. } | Machine::Exited { .. } | Machine::Gone { .. }, _) => Vec::new(),
+        (
+            Machine::Fetched(_)
+            | Machine::Started(_)
+            | Machine::Failed { .. }
+            | Machine::Metered { .. }
+            | Machine::Exited { .. }
+            | Machine::Gone { .. },
+            _,
+        ) => Vec::new(),
     }
 }
 
@@ -156,9 +198,18 @@ pub(super) fn next_tick(lease: &Lease) -> Timestamp {
 }
 
 /// The end of a guest that can no longer be measured: what the last tick claimed stands, and not more.
-fn last_word(identity: &Identity, lease: &Lease, now: Timestamp, reason: EndReason, detail: &str) -> Vec<Record> {
+fn last_word(
+    identity: &Identity,
+    lease: &Lease,
+    now: Timestamp,
+    reason: EndReason,
+    detail: &str,
+) -> Vec<Record> {
     let mut records = match &lease.tick {
-        Some(before) => sign_tick_words(&identity.key, Tick { number: before.number + 1, last: true, issued: now, ..(**before).clone() }),
+        Some(before) => sign_tick_words(
+            &identity.key,
+            Tick { number: before.number + 1, last: true, issued: now, ..(**before).clone() },
+        ),
         None => Vec::new(),
     };
     records.extend(ending(&identity.key, lease, reason, now, detail));
@@ -166,11 +217,19 @@ fn last_word(identity: &Identity, lease: &Lease, now: Timestamp, reason: EndReas
 }
 
 /// As host: the running total as of `at`.
-fn tick(identity: &Identity, lease: &Lease, now: Timestamp, at: Timestamp, meter: Meter, last: bool) -> Vec<Record> {
+fn tick(
+    identity: &Identity,
+    lease: &Lease,
+    now: Timestamp,
+    at: Timestamp,
+    meter: Meter,
+    last: bool,
+) -> Vec<Record> {
     let Some(started) = lease.started else { return Vec::new() };
     // Stopping takes its time: what the guest uses of it after its term is nobody's debt.
     let elapsed = at.since(started).min(lease.term);
-    let usage = Usage { elapsed, frozen: meter.frozen.min(elapsed), cpu: meter.cpu, memory_peak: meter.memory_peak };
+    let usage =
+        Usage { elapsed, frozen: meter.frozen.min(elapsed), cpu: meter.cpu, memory_peak: meter.memory_peak };
     // A total never shrinks, whatever a clock or a meter does.
     let usage = match &lease.tick {
         Some(before) if usage.billed() < before.usage.billed() => before.usage,
@@ -214,11 +273,19 @@ fn ending(key: &Key, lease: &Lease, reason: EndReason, now: Timestamp, detail: &
 ///
 /// # Errors
 /// Why the tick is not signed. The host will freeze the guest for want of a signature, and nothing is owed beyond the last.
-pub fn sign_tick(engine: &Engine, now: Timestamp, from: PeerKey, tick: &Unverified<Tick>) -> Result<Step, crate::Refusal> {
+pub fn sign_tick(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    tick: &Unverified<Tick>,
+) -> Result<Step, crate::Refusal> {
     let identity = &engine.identity;
     let tick = tick.verify(now)?;
     let lease = between(&engine.state.lease, from, tick.lease, Side::Tenant)?;
-    if tick.host != lease.contract.host.device || tick.tenant != lease.contract.tenant.device || tick.signer() != tick.host {
+    if tick.host != lease.contract.host.device
+        || tick.tenant != lease.contract.tenant.device
+        || tick.signer() != tick.host
+    {
         return Err(Refusal::NotTheSender.into());
     }
     if let Some(known) = &lease.receipt {
@@ -236,7 +303,8 @@ pub fn sign_tick(engine: &Engine, now: Timestamp, from: PeerKey, tick: &Unverifi
     accept_tick(lease, now, &tick)?;
     let receipt = identity.key.countersign(&tick)?;
     let answer = Response::Tick(receipt.second_signed().unverified());
-    let posted = ledger::book(&engine.state.ledger, identity, &lease.contract, lease.receipt.as_ref(), &receipt)?;
+    let posted =
+        ledger::book(&engine.state.ledger, identity, &lease.contract, lease.receipt.as_ref(), &receipt)?;
     let mut records = vec![Record::Ticked { tick }, Record::Receipted { receipt }];
     records.extend(posted);
     Ok(Step::and_answer(records, answer))
@@ -274,24 +342,48 @@ fn equivocated(engine: &Engine, lease: &Lease, one: &Signed<Tick>, other: &Signe
 ///
 /// # Errors
 /// When the signature proves nothing: the tick stays unsigned.
-pub fn receipted(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
+pub fn receipted(
+    engine: &Engine,
+    now: Timestamp,
+    id: LeaseId,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
     let Some(lease) = engine.state.lease.get(id) else { return Ok(Step::default()) };
     let (Some(tick), Response::Tick(theirs)) = (&lease.tick, response) else { return Ok(Step::default()) };
     let theirs = theirs.verify_past()?;
     // An answer to an older total comes late: the newer covers it.
-    if theirs.number != tick.number || lease.receipt.as_ref().is_some_and(|known| known.number >= tick.number) {
+    if theirs.number != tick.number || lease.receipt.as_ref().is_some_and(|known| known.number >= tick.number)
+    {
         return Ok(Step::default());
     }
     let receipt = Receipt::join(tick.clone(), theirs)?;
-    let posted = ledger::book(&engine.state.ledger, &engine.identity, &lease.contract, lease.receipt.as_ref(), &receipt)?;
+    let posted = ledger::book(
+        &engine.state.ledger,
+        &engine.identity,
+        &lease.contract,
+        lease.receipt.as_ref(),
+        &receipt,
+    )?;
     let mut records = vec![Record::Receipted { receipt: receipt.clone() }];
     records.extend(posted);
     let over_credit = receipt.amount.micros > lease.contract.rules.credit;
     match lease.phase {
-        Phase::Running if over_credit => records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), "")),
-        Phase::Frozen(FreezeReason::Unsigned) if over_credit => records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), "")),
-        Phase::Frozen(FreezeReason::Unsigned) if lease.over().is_none_or(|over| over > now) => records.push(moved(lease, Phase::Running, "")),
-        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_) | Phase::Ended(_) => {}
+        Phase::Running if over_credit => {
+            records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), ""))
+        }
+        Phase::Frozen(FreezeReason::Unsigned) if over_credit => {
+            records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), ""))
+        }
+        Phase::Frozen(FreezeReason::Unsigned) if lease.over().is_none_or(|over| over > now) => {
+            records.push(moved(lease, Phase::Running, ""))
+        }
+        Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Frozen(_)
+        | Phase::Closing(_)
+        | Phase::Ended(_) => {}
     }
     Ok(Step::of(records))
 }
@@ -300,7 +392,12 @@ pub fn receipted(engine: &Engine, now: Timestamp, id: LeaseId, response: Respons
 ///
 /// # Errors
 /// When there is no such live lease of ours.
-pub fn tenant_stops(identity: &Identity, state: &State, now: Timestamp, id: LeaseId) -> Result<Step, Refusal> {
+pub fn tenant_stops(
+    identity: &Identity,
+    state: &State,
+    now: Timestamp,
+    id: LeaseId,
+) -> Result<Step, Refusal> {
     let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
     if lease.side != Side::Tenant {
         return Err(Refusal::WrongSide(Side::Tenant));
@@ -320,10 +417,16 @@ pub fn tenant_stops(identity: &Identity, state: &State, now: Timestamp, id: Leas
 ///
 /// # Errors
 /// When it is not the other party's word.
-pub fn hear_end(engine: &Engine, now: Timestamp, from: PeerKey, end: &Unverified<End>) -> Result<Step, crate::Refusal> {
+pub fn hear_end(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    end: &Unverified<End>,
+) -> Result<Step, crate::Refusal> {
     let end = end.verify(now)?;
     let state = &engine.state.lease;
-    let lease = state.get(end.lease).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(end.lease))?;
+    let lease =
+        state.get(end.lease).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(end.lease))?;
     if end.signer() != lease.other().device || end.side != lease.side.other() {
         return Err(Refusal::NotTheSender.into());
     }
@@ -343,7 +446,13 @@ pub fn hear_end(engine: &Engine, now: Timestamp, from: PeerKey, end: &Unverified
 ///
 /// # Errors
 /// When there is no such lease with that peer.
-pub fn hear_standing(identity: &Identity, state: &State, now: Timestamp, from: PeerKey, standing: &Standing) -> Result<Step, Refusal> {
+pub fn hear_standing(
+    identity: &Identity,
+    state: &State,
+    now: Timestamp,
+    from: PeerKey,
+    standing: &Standing,
+) -> Result<Step, Refusal> {
     let lease = between(state, from, standing.lease, Side::Tenant)?;
     Ok(Step::and_answer(follow(identity, lease, now, standing), Response::Done))
 }
@@ -352,13 +461,28 @@ pub fn hear_standing(identity: &Identity, state: &State, now: Timestamp, from: P
 ///
 /// # Errors
 /// None: an answer that says nothing changes nothing.
-pub fn stands(engine: &Engine, now: Timestamp, id: LeaseId, response: Response) -> Result<Step, crate::Refusal> {
+pub fn stands(
+    engine: &Engine,
+    now: Timestamp,
+    id: LeaseId,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
     let Some(lease) = engine.state.lease.get(id) else { return Ok(Step::default()) };
     match response {
-        Response::Standing(standing) if standing.lease == id => Ok(Step::of(follow(&engine.identity, lease, now, &standing))),
+        Response::Standing(standing) if standing.lease == id => {
+            Ok(Step::of(follow(&engine.identity, lease, now, &standing)))
+        }
         // The host has lost the lease, say its disk: nothing runs there any more.
-        Response::Denied(denial) if denial.code == Refusal::UnknownLease(id).code() && !lease.phase.is_ended() => {
-            Ok(Step::of(ending(&engine.identity.key, lease, EndReason::GuestLost, now, "the host knows nothing of it any more")))
+        Response::Denied(denial)
+            if denial.code == Refusal::UnknownLease(id).code() && !lease.phase.is_ended() =>
+        {
+            Ok(Step::of(ending(
+                &engine.identity.key,
+                lease,
+                EndReason::GuestLost,
+                now,
+                "the host knows nothing of it any more",
+            )))
         }
         Response::Standing(_)
         | Response::Denied(_)
@@ -375,9 +499,16 @@ fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standin
     let late = stage(standing.phase) < stage(lease.phase);
     match standing.phase {
         _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
-        Phase::Ended(reason) => ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail),
+        Phase::Ended(reason) => {
+            ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail)
+        }
         _ if late => Vec::new(),
-        phase @ (Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_)) => {
+        phase @ (Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Frozen(_)
+        | Phase::Closing(_)) => {
             vec![moved(lease, phase, &standing.detail)]
         }
     }
@@ -425,14 +556,27 @@ pub fn tell_standing(state: &State, from: PeerKey, id: LeaseId) -> Result<Step, 
 
 /// A lease as its host tells of it.
 pub fn standing(lease: &Lease) -> Standing {
-    Standing { lease: lease.id(), phase: lease.phase, started: lease.started, fetched: None, detail: lease.detail.clone() }
+    Standing {
+        lease: lease.id(),
+        phase: lease.phase,
+        started: lease.started,
+        fetched: None,
+        detail: lease.detail.clone(),
+    }
 }
 
 /// Judges the other party of an ended lease.
 ///
 /// # Errors
 /// When there is nothing to judge by, or it was judged already.
-pub fn rate(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, marks: [u8; 3], text: String) -> Result<Step, crate::Refusal> {
+pub fn rate(
+    identity: &Identity,
+    state: &State,
+    now: Timestamp,
+    id: LeaseId,
+    marks: [u8; 3],
+    text: String,
+) -> Result<Step, crate::Refusal> {
     let lease = state.get(id).ok_or(Refusal::UnknownLease(id))?;
     if !lease.phase.is_ended() {
         return Err(Refusal::WrongPhase { phase: lease.phase }.into());
@@ -442,7 +586,15 @@ pub fn rate(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, mar
     }
     let receipt = lease.receipt.clone().ok_or(Refusal::NoReceipt)?;
     let [kept, quality, manners] = marks;
-    let rating = identity.key.sign(&Rating { receipt, side: lease.side, kept, quality, manners, text, issued: now })?;
+    let rating = identity.key.sign(&Rating {
+        receipt,
+        side: lease.side,
+        kept,
+        quality,
+        manners,
+        text,
+        issued: now,
+    })?;
     Ok(Step::of(vec![Record::Rated { rating, of: lease.other().person, by: identity.party().person }]))
 }
 
@@ -450,10 +602,16 @@ pub fn rate(identity: &Identity, state: &State, now: Timestamp, id: LeaseId, mar
 ///
 /// # Errors
 /// When it is not a judgement of a lease between us, or a second one.
-pub fn hear_rating(engine: &Engine, now: Timestamp, from: PeerKey, rating: &Unverified<Rating>) -> Result<Step, crate::Refusal> {
+pub fn hear_rating(
+    engine: &Engine,
+    now: Timestamp,
+    from: PeerKey,
+    rating: &Unverified<Rating>,
+) -> Result<Step, crate::Refusal> {
     let rating = rating.verify(now)?;
     let id = rating.receipt.lease;
-    let lease = engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
+    let lease =
+        engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
     // That the signer is a party of the receipt was checked with its signature.
     if rating.side != lease.side.other() {
         return Err(Refusal::NotTheSender.into());

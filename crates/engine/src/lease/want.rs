@@ -25,11 +25,19 @@ impl State {
             match &asking.outcome {
                 Outcome::Waiting => {
                     if let Some(to) = host_of(&asking.offer) {
-                        effects.push(Effect::Send { to, topic: Topic::Ask(*id), request: Request::Ask(asking.ask.unverified()) });
+                        effects.push(Effect::Send {
+                            to,
+                            topic: Topic::Ask(*id),
+                            request: Request::Ask(asking.ask.unverified()),
+                        });
                     }
                 }
                 Outcome::Accepted { lease, peer } => {
-                    effects.push(Effect::Send { to: *peer, topic: Topic::Lease(lease.id()), request: Request::Lease(lease.unverified()) });
+                    effects.push(Effect::Send {
+                        to: *peer,
+                        topic: Topic::Lease(lease.id()),
+                        request: Request::Lease(lease.unverified()),
+                    });
                 }
                 Outcome::Agreed(_) | Outcome::Refused { .. } => {}
             }
@@ -60,7 +68,11 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
     let id = lease.id();
     match lease.phase {
         Phase::Agreed => {}
-        Phase::Fetching => effects.push(Effect::Fetch { lease: id, workload: lease.contract.workload.clone(), tenant: lease.peer }),
+        Phase::Fetching => effects.push(Effect::Fetch {
+            lease: id,
+            workload: lease.contract.workload.clone(),
+            tenant: lease.peer,
+        }),
         Phase::Starting => {
             let (workload, resources) = (lease.contract.workload.clone(), lease.contract.resources);
             effects.push(Effect::Start { lease: id, workload, resources, grace: ALONE });
@@ -81,9 +93,16 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
     if !is_told(lease, now) {
         return;
     }
-    let unsigned = lease.tick.as_ref().filter(|tick| lease.receipt.as_ref().is_none_or(|receipt| receipt.number < tick.number));
+    let unsigned = lease
+        .tick
+        .as_ref()
+        .filter(|tick| lease.receipt.as_ref().is_none_or(|receipt| receipt.number < tick.number));
     if let Some(tick) = unsigned {
-        effects.push(Effect::Send { to: lease.peer, topic: Topic::Tick(id, tick.id()), request: Request::Tick(tick.unverified()) });
+        effects.push(Effect::Send {
+            to: lease.peer,
+            topic: Topic::Tick(id, tick.id()),
+            request: Request::Tick(tick.unverified()),
+        });
     }
     let topic = Topic::Standing(id, lease.generation);
     effects.push(Effect::Send { to: lease.peer, topic, request: Request::Standing(run::standing(lease)) });
@@ -93,7 +112,11 @@ fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
     let id = lease.id();
     if !lease.phase.is_ended() {
         let times = now.0.div_euclid(i64::try_from(ASKED_EVERY.0).unwrap_or(1));
-        effects.push(Effect::Send { to: lease.peer, topic: Topic::Where(id, times), request: Request::Where { lease: id } });
+        effects.push(Effect::Send {
+            to: lease.peer,
+            topic: Topic::Where(id, times),
+            request: Request::Where { lease: id },
+        });
     }
     // Even after it has expired or the lease has ended: the host may have signed in time, and its answer been lost.
     if let Some(renewal) = lease.renewing.as_ref().filter(|_| is_told(lease, now)) {
@@ -104,7 +127,11 @@ fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
 
 fn both(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
     if let Some(end) = lease.ends.get(&lease.side).filter(|_| is_told(lease, now)) {
-        effects.push(Effect::Send { to: lease.peer, topic: Topic::End(lease.id()), request: Request::End(end.unverified()) });
+        effects.push(Effect::Send {
+            to: lease.peer,
+            topic: Topic::End(lease.id()),
+            request: Request::End(end.unverified()),
+        });
     }
     if let Some(rating) = lease.ratings.get(&lease.side).filter(|rating| rating.issued + TOLD_FOR > now) {
         let topic = Topic::Rating(lease.id(), rating.id());
@@ -125,7 +152,8 @@ fn next(lease: &Lease, now: Timestamp) -> Timestamp {
         (Side::Host, Phase::Fetching) => [Some(just_after(lease.moved + rules.fetch_within)), None, None],
         (Side::Host, Phase::Starting) => [Some(just_after(lease.moved + rules.start_within)), None, None],
         (Side::Host, Phase::Running) => {
-            let unsigned = lease.unsigned_since.map(|since| just_after(since + rules.tick + rules.sign_within));
+            let unsigned =
+                lease.unsigned_since.map(|since| just_after(since + rules.tick + rules.sign_within));
             [lease.over(), Some(run::next_tick(lease)), unsigned]
         }
         (Side::Host, Phase::Frozen(_)) => [lease.over(), Some(just_after(lease.moved + rules.grace)), None],

@@ -50,7 +50,10 @@ impl Book {
         match claim.domain.as_str() {
             Offer::DOMAIN => self.learn_offer(now, Unverified::read(bytes)?.verify(now)?),
             Profile::DOMAIN => self.learn_profile(now, Unverified::read(bytes)?.verify(now)?),
-            other => Err(Invalid::Domain { expected: "sublet/offer/1 or sublet/profile/1", found: other.chars().take(64).collect() }),
+            other => Err(Invalid::Domain {
+                expected: "sublet/offer/1 or sublet/profile/1",
+                found: other.chars().take(64).collect(),
+            }),
         }
     }
 
@@ -94,7 +97,9 @@ impl Book {
     /// Offers that stand at `now`, of devices that were not caught cheating.
     pub fn standing(&self, now: Timestamp) -> impl Iterator<Item = &Listing> {
         self.offers.values().filter(move |listing| {
-            listing.offer.open && listing.offer.expires > now && !self.doubted.contains(&listing.offer.signer())
+            listing.offer.open
+                && listing.offer.expires > now
+                && !self.doubted.contains(&listing.offer.signer())
         })
     }
 

@@ -34,7 +34,10 @@ pub struct State {
 impl State {
     /// Makes a written record true.
     pub fn apply(&mut self, entry: &Entry) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "each subject reads the few records that concern it")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "each subject reads the few records that concern it"
+        )]
         match &entry.record {
             Record::Measured { speed } => self.speed = Some(*speed),
             Record::Shared { share } => self.share = share.clone(),
@@ -51,15 +54,27 @@ impl State {
 
     /// What peers should have of us.
     pub fn wanted(&self, now: Timestamp) -> Vec<Effect> {
-        let offer = self.offer.iter().filter(|offer| offer.expires > now).map(|offer| Effect::Share(offer.id().object(), offer.bytes().to_vec()));
+        let offer = self
+            .offer
+            .iter()
+            .filter(|offer| offer.expires > now)
+            .map(|offer| Effect::Share(offer.id().object(), offer.bytes().to_vec()));
         let profile = self.profile.iter().filter(|profile| profile.expires > now);
-        offer.chain(profile.map(|profile| Effect::Share(profile.id().object(), profile.bytes().to_vec()))).collect()
+        offer
+            .chain(profile.map(|profile| Effect::Share(profile.id().object(), profile.bytes().to_vec())))
+            .collect()
     }
 
     /// When what was published is to be said again.
     pub fn next_time(&self, now: Timestamp) -> Timestamp {
         let halves = [self.offer.as_ref().map(|o| o.issued), self.profile.as_ref().map(|p| p.issued)];
-        halves.into_iter().flatten().map(|issued| issued + Span(STANDS.0 / 2)).filter(|at| *at > now).min().unwrap_or(now + STANDS)
+        halves
+            .into_iter()
+            .flatten()
+            .map(|issued| issued + Span(STANDS.0 / 2))
+            .filter(|at| *at > now)
+            .min()
+            .unwrap_or(now + STANDS)
     }
 }
 
@@ -108,8 +123,12 @@ pub fn owner(identity: &Identity, state: &All, now: Timestamp, command: Owner) -
     match command {
         Owner::Measured(speed) => Ok(Step::of(vec![Record::Measured { speed }])),
         Owner::Share(share) => share_this(&state.market, share),
-        Owner::Publish { addresses, sandbox, name } => publish(identity, &state.market, now, &addresses, sandbox, &name),
-        Owner::Stop(lease) => lease::owner_stops(&state.lease, lease).map(Step::of).ok_or(Refusal::UnknownLease(lease)),
+        Owner::Publish { addresses, sandbox, name } => {
+            publish(identity, &state.market, now, &addresses, sandbox, &name)
+        }
+        Owner::Stop(lease) => {
+            lease::owner_stops(&state.lease, lease).map(Step::of).ok_or(Refusal::UnknownLease(lease))
+        }
     }
 }
 
@@ -123,7 +142,14 @@ fn share_this(market: &State, share: Option<Share>) -> Result<Step, Refusal> {
 }
 
 /// Says again what has changed, or was said half its time ago. Otherwise nothing.
-fn publish(identity: &Identity, market: &State, now: Timestamp, addresses: &[String], sandbox: Sandbox, name: &str) -> Result<Step, Refusal> {
+fn publish(
+    identity: &Identity,
+    market: &State,
+    now: Timestamp,
+    addresses: &[String],
+    sandbox: Sandbox,
+    name: &str,
+) -> Result<Step, Refusal> {
     let mut records = Vec::new();
     if let Some(offer) = next_offer(identity, market, now, addresses, sandbox) {
         records.push(Record::Offered { offer: identity.key.sign(&offer)? });
@@ -134,7 +160,13 @@ fn publish(identity: &Identity, market: &State, now: Timestamp, addresses: &[Str
     Ok(Step::of(records))
 }
 
-fn next_offer(identity: &Identity, market: &State, now: Timestamp, addresses: &[String], sandbox: Sandbox) -> Option<Offer> {
+fn next_offer(
+    identity: &Identity,
+    market: &State,
+    now: Timestamp,
+    addresses: &[String],
+    sandbox: Sandbox,
+) -> Option<Offer> {
     let last = market.offer.as_ref();
     let offer = Offer {
         certificate: identity.certificate.unverified(),
@@ -157,7 +189,13 @@ fn next_offer(identity: &Identity, market: &State, now: Timestamp, addresses: &[
     (!both_closed && (!same || stale)).then_some(offer)
 }
 
-fn next_profile(identity: &Identity, market: &State, now: Timestamp, addresses: &[String], name: &str) -> Option<Profile> {
+fn next_profile(
+    identity: &Identity,
+    market: &State,
+    now: Timestamp,
+    addresses: &[String],
+    name: &str,
+) -> Option<Profile> {
     let last = market.profile.as_ref();
     let profile = Profile {
         certificate: identity.certificate.unverified(),
@@ -168,6 +206,7 @@ fn next_profile(identity: &Identity, market: &State, now: Timestamp, addresses: 
         expires: now + STANDS,
     };
     let Some(last) = last else { return Some(profile) };
-    let same = Profile { seq: last.seq, issued: last.issued, expires: last.expires, ..profile.clone() } == **last;
+    let same =
+        Profile { seq: last.seq, issued: last.issued, expires: last.expires, ..profile.clone() } == **last;
     (!same || last.issued + Span(STANDS.0 / 2) <= now).then_some(profile)
 }

@@ -1,6 +1,6 @@
 //! What a guest costs: the one place in which a price is computed.
 
-use model::{Arithmetic, Amount, Mode, Prices, Rate, Resources, Speed};
+use model::{Amount, Arithmetic, Mode, Prices, Rate, Resources, Speed};
 
 /// The price of an hour of `resources`: cores, GiB of memory and GiB of disk, each times its price, rounded down.
 ///
@@ -32,14 +32,21 @@ mod tests {
 
     #[test]
     fn a_price_is_the_sum_of_its_parts() {
-        let prices = Prices { mode: Mode::Rent, currency: EUR, core: 20_000, memory_gib: 4_000, disk_gib: 100 };
+        let prices =
+            Prices { mode: Mode::Rent, currency: EUR, core: 20_000, memory_gib: 4_000, disk_gib: 100 };
         // 1.5 x 0.02 + 0.5 x 0.004 + 2 x 0.0001
         assert_eq!(rate(&prices, &ASKED, &Speed::default()).unwrap().hourly, "0.0322 EUR".parse().unwrap());
     }
 
     #[test]
     fn in_barter_a_slow_core_earns_less() {
-        let prices = Prices { mode: Mode::Barter, currency: Currency::Credit, core: 1_000_000, memory_gib: 0, disk_gib: 0 };
+        let prices = Prices {
+            mode: Mode::Barter,
+            currency: Currency::Credit,
+            core: 1_000_000,
+            memory_gib: 0,
+            disk_gib: 0,
+        };
         let half = Speed { core: 500, ..Speed::default() };
         assert_eq!(rate(&prices, &ASKED, &half).unwrap().hourly, "0.75 credit".parse().unwrap());
     }

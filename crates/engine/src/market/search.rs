@@ -125,7 +125,14 @@ pub fn search(book: &Book, reputation: &reputation::State, now: Timestamp, query
             Err(misses) => found.near.push(NearMiss { listing: listing.clone(), misses }),
         }
     }
-    found.matches.sort_by_key(|m| (m.weight.price_per_speed, std::cmp::Reverse(m.weight.trust), std::cmp::Reverse(m.weight.core), m.listing.offer.id()));
+    found.matches.sort_by_key(|m| {
+        (
+            m.weight.price_per_speed,
+            std::cmp::Reverse(m.weight.trust),
+            std::cmp::Reverse(m.weight.core),
+            m.listing.offer.id(),
+        )
+    });
     found.near.sort_by_key(|near| (near.misses.len(), near.listing.offer.id()));
     found.near.truncate(20);
     found
@@ -134,12 +141,17 @@ pub fn search(book: &Book, reputation: &reputation::State, now: Timestamp, query
 fn judge(listing: &Listing, trust: u32, query: &Query) -> Result<(Rate, Weight), Vec<Miss>> {
     let offer = &listing.offer;
     let share = &offer.share;
-    let Ok(rate) = rate(&share.prices, &query.resources, &offer.speed) else { return Err(vec![Miss::Uncountable]) };
+    let Ok(rate) = rate(&share.prices, &query.resources, &offer.speed) else {
+        return Err(vec![Miss::Uncountable]);
+    };
     let checks = [
         (!share.resources.holds(&query.resources)).then_some(Miss::TooSmall { lent: share.resources }),
         query.cap.and_then(|cap| too_dear(rate, cap)),
         (share.terms.longest < query.term).then_some(Miss::TooShort { longest: share.terms.longest }),
-        query.mode.filter(|mode| *mode != share.prices.mode).map(|_| Miss::OtherMode { mode: share.prices.mode }),
+        query
+            .mode
+            .filter(|mode| *mode != share.prices.mode)
+            .map(|_| Miss::OtherMode { mode: share.prices.mode }),
         query.arch.as_ref().filter(|arch| **arch != offer.arch).map(|_| Miss::OtherArch),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
@@ -149,7 +161,11 @@ fn judge(listing: &Listing, trust: u32, query: &Query) -> Result<(Rate, Weight),
         return Err(misses);
     }
     let price_per_speed = i128::from(rate.hourly.micros) * 1_000 / i128::from(offer.speed.core.max(1));
-    let weight = Weight { price_per_speed: i64::try_from(price_per_speed).unwrap_or(i64::MAX), trust, core: offer.speed.core };
+    let weight = Weight {
+        price_per_speed: i64::try_from(price_per_speed).unwrap_or(i64::MAX),
+        trust,
+        core: offer.speed.core,
+    };
     Ok((rate, weight))
 }
 
@@ -171,13 +187,17 @@ impl Miss {
             Miss::TooSmall { lent } => format!("it lends {lent}: ask for less"),
             Miss::TooDear { rate } => format!("it costs {rate}: raise the cap"),
             Miss::OtherCurrency { rate } => format!("it costs {rate}: name the cap in that currency"),
-            Miss::TooShort { longest } => format!("it lends for {longest} at the longest: ask for a shorter time"),
+            Miss::TooShort { longest } => {
+                format!("it lends for {longest} at the longest: ask for a shorter time")
+            }
             Miss::OtherMode { mode: Mode::Gift } => "it is a gift".to_owned(),
             Miss::OtherMode { mode: Mode::Barter } => "it is for barter".to_owned(),
             Miss::OtherMode { mode: Mode::Rent } => "it is for rent".to_owned(),
             Miss::OtherArch => "it has another processor architecture: name an image for it".to_owned(),
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
-            Miss::TooLittleTrust { trust } => format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10),
+            Miss::TooLittleTrust { trust } => {
+                format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)
+            }
             Miss::Uncountable => "its price is too large to be counted".to_owned(),
         }
     }

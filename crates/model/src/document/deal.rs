@@ -3,12 +3,12 @@
 use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
 use super::{is_plain, require, signed_by};
+use crate::Offer;
 use crate::amount::Rate;
 use crate::envelope::{Document, Invalid, Parties, Unverified};
-use crate::id::{DeviceId, Id, NotAnId, Nonce};
+use crate::id::{DeviceId, Id, Nonce, NotAnId};
 use crate::resources::Resources;
 use crate::time::{Span, Timestamp};
-use crate::Offer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -53,7 +53,11 @@ impl FromStr for ImageDigest {
 
 impl Serialize for ImageDigest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
     }
 }
 
@@ -85,9 +89,21 @@ impl Workload {
     fn check(&self) -> Result<(), Invalid> {
         let text = |texts: &[String]| texts.iter().all(|text| !text.contains('\0'));
         require(is_plain(&self.reference, 512), "reference", "at most 512 bytes of plain text")?;
-        require(self.command.len() <= 128 && text(&self.command), "command", "at most 128 words, without a zero byte")?;
-        require(self.env.len() <= 128 && text(&self.env), "env", "at most 128 variables, without a zero byte")?;
-        require(self.env.iter().all(|pair| pair.find('=').is_some_and(|at| at > 0)), "env", "write NAME=value")?;
+        require(
+            self.command.len() <= 128 && text(&self.command),
+            "command",
+            "at most 128 words, without a zero byte",
+        )?;
+        require(
+            self.env.len() <= 128 && text(&self.env),
+            "env",
+            "at most 128 variables, without a zero byte",
+        )?;
+        require(
+            self.env.iter().all(|pair| pair.find('=').is_some_and(|at| at > 0)),
+            "env",
+            "write NAME=value",
+        )?;
         require(self.ports.len() <= 64 && !self.ports.contains(&0), "ports", "at most 64, from 1 to 65535")
     }
 }
@@ -204,7 +220,11 @@ pub struct Renewal {
 const LONGEST_HANDSHAKE: Span = Span::minutes(10);
 
 fn check_handshake(issued: Timestamp, expires: Timestamp) -> Result<(), Invalid> {
-    require(expires > issued && expires.since(issued) <= LONGEST_HANDSHAKE, "expires", "within 10 minutes of its issue")
+    require(
+        expires > issued && expires.since(issued) <= LONGEST_HANDSHAKE,
+        "expires",
+        "within 10 minutes of its issue",
+    )
 }
 
 fn check_term(term: Span) -> Result<(), Invalid> {

@@ -160,7 +160,11 @@ impl Share {
         let Share { resources, prices, terms, audience: _, region } = self;
         require((1..=1_024_000).contains(&resources.cpu_millis), "cpu_millis", "from 1 to 1024000")?;
         require(resources.memory >= 4 << 20, "memory", "at least 4 MiB")?;
-        require(resources.memory <= 1 << 50 && resources.disk <= 1 << 55, "resources", "more than a machine has")?;
+        require(
+            resources.memory <= 1 << 50 && resources.disk <= 1 << 55,
+            "resources",
+            "more than a machine has",
+        )?;
         require(is_plain(region, 64), "region", "at most 64 bytes of plain text")?;
         prices.check()?;
         terms.check()
@@ -171,24 +175,54 @@ impl Prices {
     fn check(&self) -> Result<(), Invalid> {
         // A million an hour for one core: beyond it a price is a mistake, and below it no sum of three can overflow.
         let fair = |price: i64| (0..=1_000_000_000_000).contains(&price);
-        require(fair(self.core) && fair(self.memory_gib) && fair(self.disk_gib), "prices", "from 0 to 1000000 an hour")?;
+        require(
+            fair(self.core) && fair(self.memory_gib) && fair(self.disk_gib),
+            "prices",
+            "from 0 to 1000000 an hour",
+        )?;
         match self.mode {
-            Mode::Gift => require(self.core == 0 && self.memory_gib == 0 && self.disk_gib == 0, "prices", "a gift has no price"),
-            Mode::Barter => require(self.currency == Currency::Credit, "currency", "barter counts in credits"),
-            Mode::Rent => require(self.currency != Currency::Credit, "currency", "rent is money: give its ISO 4217 code"),
+            Mode::Gift => require(
+                self.core == 0 && self.memory_gib == 0 && self.disk_gib == 0,
+                "prices",
+                "a gift has no price",
+            ),
+            Mode::Barter => {
+                require(self.currency == Currency::Credit, "currency", "barter counts in credits")
+            }
+            Mode::Rent => require(
+                self.currency != Currency::Credit,
+                "currency",
+                "rent is money: give its ISO 4217 code",
+            ),
         }
     }
 }
 
 impl Terms {
     fn check(&self) -> Result<(), Invalid> {
-        require((Span::seconds(1)..=Span::days(366)).contains(&self.longest), "longest", "from 1 s to 366 days")?;
+        require(
+            (Span::seconds(1)..=Span::days(366)).contains(&self.longest),
+            "longest",
+            "from 1 s to 366 days",
+        )?;
         require((Span::seconds(1)..=Span::hours(24)).contains(&self.tick), "tick", "from 1 s to 24 h")?;
-        require((Span::seconds(1)..=Span::hours(24)).contains(&self.sign_within), "sign_within", "from 1 s to 24 h")?;
+        require(
+            (Span::seconds(1)..=Span::hours(24)).contains(&self.sign_within),
+            "sign_within",
+            "from 1 s to 24 h",
+        )?;
         require(self.grace <= Span::days(30), "grace", "at most 30 days")?;
         require(self.credit >= 0, "credit", "not below nought")?;
-        require((Span::seconds(1)..=Span::hours(24)).contains(&self.fetch_within), "fetch_within", "from 1 s to 24 h")?;
-        require((Span::seconds(1)..=Span::hours(1)).contains(&self.start_within), "start_within", "from 1 s to 1 h")
+        require(
+            (Span::seconds(1)..=Span::hours(24)).contains(&self.fetch_within),
+            "fetch_within",
+            "from 1 s to 24 h",
+        )?;
+        require(
+            (Span::seconds(1)..=Span::hours(1)).contains(&self.start_within),
+            "start_within",
+            "from 1 s to 1 h",
+        )
     }
 }
 
@@ -207,7 +241,11 @@ impl Document for Offer {
         let certificate = self.certificate.verify_past()?;
         signed_by(signer, certificate.device)?;
         check_addresses(&self.addresses)?;
-        require(self.expires.since(self.issued) <= LONGEST_OFFER, "expires", "more than 7 days after it was issued")?;
+        require(
+            self.expires.since(self.issued) <= LONGEST_OFFER,
+            "expires",
+            "more than 7 days after it was issued",
+        )?;
         require(is_plain(&self.arch, 16) && !self.arch.is_empty(), "arch", "1 to 16 bytes of plain text")?;
         require(is_plain(&self.sandbox.runtime, 64), "runtime", "at most 64 bytes of plain text")?;
         self.share.check()

@@ -41,7 +41,11 @@ impl Document for DeviceCertificate {
         signed_by(signer, DeviceId(self.person.0))?;
         require(is_plain(&self.label, 64), "label", "at most 64 bytes of plain text")?;
         require(self.expires > self.issued, "expires", "before it was issued")?;
-        require(self.expires.since(self.issued) <= Span::days(3_660), "expires", "more than ten years after it was issued")
+        require(
+            self.expires.since(self.issued) <= Span::days(3_660),
+            "expires",
+            "more than ten years after it was issued",
+        )
     }
 }
 
@@ -68,7 +72,11 @@ impl Person {
     ///
     /// # Errors
     /// When the certificate is not valid now, or is another device's.
-    pub fn proven(certificate: &Unverified<DeviceCertificate>, device: DeviceId, now: Timestamp) -> Result<Person, Invalid> {
+    pub fn proven(
+        certificate: &Unverified<DeviceCertificate>,
+        device: DeviceId,
+        now: Timestamp,
+    ) -> Result<Person, Invalid> {
         let certificate = certificate.verify(now)?;
         signed_by(device, certificate.device)?;
         Ok(Person { party: Party { device, person: certificate.person }, peer: certificate.peer })
@@ -108,12 +116,20 @@ impl Document for Profile {
         signed_by(signer, certificate.device)?;
         require(is_plain(&self.name, 64), "name", "at most 64 bytes of plain text")?;
         check_addresses(&self.addresses)?;
-        require(self.expires.since(self.issued) <= Span::days(7), "expires", "more than 7 days after it was issued")
+        require(
+            self.expires.since(self.issued) <= Span::days(7),
+            "expires",
+            "more than 7 days after it was issued",
+        )
     }
 }
 
 /// Peers dial these: a few, of bounded length.
 pub(super) fn check_addresses(addresses: &[String]) -> Result<(), Invalid> {
     require(addresses.len() <= 16, "addresses", "at most 16")?;
-    require(addresses.iter().all(|address| is_plain(address, 256)), "addresses", "at most 256 bytes of plain text each")
+    require(
+        addresses.iter().all(|address| is_plain(address, 256)),
+        "addresses",
+        "at most 256 bytes of plain text each",
+    )
 }

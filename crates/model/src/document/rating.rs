@@ -90,7 +90,11 @@ impl Document for Rating {
             Side::Tenant => self.receipt.second(),
         };
         signed_by(signer, judge)?;
-        require(Aspect::ALL.iter().all(|aspect| (1..=5).contains(&self.mark(*aspect))), "marks", "from 1 to 5")?;
+        require(
+            Aspect::ALL.iter().all(|aspect| (1..=5).contains(&self.mark(*aspect))),
+            "marks",
+            "from 1 to 5",
+        )?;
         require(is_plain(&self.text, 500), "text", "at most 500 bytes of plain text")
     }
 }

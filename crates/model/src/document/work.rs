@@ -165,8 +165,14 @@ impl EndReason {
     /// Against whom it counts; none where nobody is to blame.
     pub fn against(self) -> Option<Side> {
         match self {
-            EndReason::Exited { .. } | EndReason::TermOver | EndReason::TenantStopped | EndReason::FetchFailed | EndReason::NotAgreed => None,
-            EndReason::OwnerStopped | EndReason::StartFailed | EndReason::GuestLost | EndReason::HostGone => Some(Side::Host),
+            EndReason::Exited { .. }
+            | EndReason::TermOver
+            | EndReason::TenantStopped
+            | EndReason::FetchFailed
+            | EndReason::NotAgreed => None,
+            EndReason::OwnerStopped | EndReason::StartFailed | EndReason::GuestLost | EndReason::HostGone => {
+                Some(Side::Host)
+            }
             EndReason::Unsigned | EndReason::CreditUsedUp | EndReason::BadWorkload => Some(Side::Tenant),
         }
     }
