@@ -7,8 +7,8 @@ use model::envelope::CLOCK_SKEW;
 use model::message::{Denial, Response};
 use model::record::Record;
 use model::{
-    Ask, AskTerms, Id, Lease, Nonce, Offer, PeerKey, Person, Phase, Quote, Side, Signed, Span, Timestamp,
-    Unverified,
+    Ask, AskTerms, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side, Signed, Span,
+    Timestamp, Unverified,
 };
 
 /// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
@@ -188,12 +188,18 @@ fn accept(
         return differs("price");
     }
     within_cap(quote.rate, ask.terms.cap)?;
-    let lease = Lease {
-        offer: offer.id(),
+    let lease = words(ask, quote, host.party, identity.party(), now);
+    Ok((identity.key.sign(&lease)?, host.peer))
+}
+
+/// The lease that follows from an ask and its quote: the tenant signs it, and the host compares it word by word.
+fn words(ask: &Signed<Ask>, quote: &Signed<Quote>, host: Party, tenant: Party, issued: Timestamp) -> Lease {
+    Lease {
+        offer: ask.offer,
         ask: ask.id(),
         quote: quote.id(),
-        host: host.party,
-        tenant: identity.party(),
+        host,
+        tenant,
         workload: ask.terms.workload.clone(),
         resources: ask.terms.resources,
         term: ask.terms.term,
@@ -201,10 +207,9 @@ fn accept(
         mode: quote.mode,
         rules: quote.terms,
         nonce: quote.nonce,
-        issued: now,
+        issued,
         expires: quote.expires,
-    };
-    Ok((identity.key.sign(&lease)?, host.peer))
+    }
 }
 
 /// As host: signs the same words, when they are those of the quote. The capacity passes from the quote to the lease.
@@ -234,22 +239,7 @@ pub fn agree(
         return Err(Refusal::NotTheSender.into());
     }
     let (ask, quote) = (&held.ask, &held.quote);
-    let words = Lease {
-        offer: ask.offer,
-        ask: ask.id(),
-        quote: quote.id(),
-        host: identity.party(),
-        tenant: held.tenant,
-        workload: ask.terms.workload.clone(),
-        resources: ask.terms.resources,
-        term: ask.terms.term,
-        rate: quote.rate,
-        mode: quote.mode,
-        rules: quote.terms,
-        nonce: quote.nonce,
-        issued: lease.issued,
-        expires: quote.expires,
-    };
+    let words = words(ask, quote, identity.party(), held.tenant, lease.issued);
     if words != *lease {
         return Err(Refusal::Differs("words").into());
     }
