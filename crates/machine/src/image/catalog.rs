@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::content::{Content, Staged, lock, sync_directory};
 use super::document::{self, Config, Manifest, Part, PartKind, Platform, REF_NAME};
+use super::reference::Reference;
 use super::{Digest, ImageError};
 
 /// A blob that belongs to no image is on its way to one, or was left by a transfer that ended: after this time, the latter.
@@ -228,8 +228,7 @@ impl Catalog {
 /// What people call an image, in full: `debian` is `debian:latest`, `docker.io/library/debian:12` is `debian:12`.
 /// None for a reference by digest, which says all that there is to say.
 pub(super) fn full_name(text: &str) -> Result<Option<String>, ImageError> {
-    let reference: Reference =
-        text.parse().map_err(|_| ImageError::BadReference { reference: text.chars().take(300).collect() })?;
+    let reference: Reference = text.parse()?;
     if reference.digest().is_some() {
         return Ok(None);
     }

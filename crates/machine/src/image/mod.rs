@@ -20,6 +20,7 @@ mod error;
 mod import;
 mod layers;
 mod pull;
+mod reference;
 mod registry;
 mod rootfs;
 mod unpack;
@@ -31,7 +32,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,7 @@ pub use error::{ImageError, Trick};
 
 use catalog::{Catalog, Entry};
 use content::Content;
+use reference::Reference;
 use rootfs::Rootfs;
 
 /// The images of one node. Clones share one store.
@@ -156,8 +157,7 @@ impl Images {
         watch: Watch<'_>,
         cancel: &CancellationToken,
     ) -> Result<Image, ImageError> {
-        let bad = || ImageError::BadReference { reference: reference.chars().take(300).collect() };
-        let parsed: Reference = reference.parse().map_err(|_| bad())?;
+        let parsed: Reference = reference.parse()?;
         let name = catalog::full_name(reference)?;
         let pull = async {
             let digest = pull::fetch(&self.content, parsed, auth, watch).await?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use oci_spec::distribution::Reference;
 
 use super::content::{BlobWriter, Content};
 use super::document::{self, Config, Manifest, Part};
+use super::reference::Reference;
 use super::registry::Registry;
 use super::{Auth, Digest, ImageError, Progress, Stage, Watch, watched};
 
@@ -53,7 +53,7 @@ async fn choose_manifest(
     reference: &Reference,
 ) -> Result<(Vec<u8>, Manifest), ImageError> {
     let mut bytes = match reference.digest() {
-        Some(digest) => verified(registry, &digest.parse()?).await?,
+        Some(digest) => verified(registry, digest).await?,
         None => registry.manifest(reference.tag().unwrap_or("latest")).await?,
     };
     for _ in 0..MAX_INDEXES {

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use oci_spec::distribution::Reference;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::document::{MANIFEST_TYPES, MAX_DOCUMENT};
+use super::reference::Reference;
 use super::{Auth, Digest, ImageError};
 
 /// A registry that does not take the connection in this time is down.
@@ -43,7 +43,7 @@ pub(super) struct Rest {
 
 impl Registry {
     pub(super) fn new(reference: Reference, auth: Auth) -> Result<Registry, ImageError> {
-        let secure = !is_loopback(reference.resolve_registry());
+        let secure = !is_loopback(reference.host());
         let policy = Policy::custom(move |attempt| {
             if attempt.previous().len() > MAX_REDIRECTS {
                 return attempt.error("too many redirects");
@@ -60,7 +60,7 @@ impl Registry {
             .redirect(policy);
         // A proxy cannot reach this machine's loopback.
         let builder = if secure { builder } else { builder.no_proxy() };
-        let registry = reference.resolve_registry().to_owned();
+        let registry = reference.host().to_owned();
         let http = builder.build().map_err(|source| ImageError::Unreachable { registry, source })?;
         Ok(Registry { http, reference, auth, authorization: Mutex::new(None) })
     }
@@ -72,7 +72,9 @@ impl Registry {
             let response = self.get(&url, 0).await?;
             match response.status() {
                 StatusCode::OK => self.read(response, MAX_DOCUMENT, "the image's manifest (bytes)").await,
-                StatusCode::NOT_FOUND => Err(ImageError::UnknownImage { reference: self.reference.whole() }),
+                StatusCode::NOT_FOUND => {
+                    Err(ImageError::UnknownImage { reference: self.reference.to_string() })
+                }
                 status => Err(self.unexpected(status, url.clone())),
             }
         };
@@ -97,7 +99,7 @@ impl Registry {
     }
 
     fn url(&self, rest: &str) -> String {
-        let registry = self.reference.resolve_registry();
+        let registry = self.reference.host();
         let scheme = if is_loopback(registry) { "http" } else { "https" };
         format!("{scheme}://{registry}/v2/{}/{rest}", self.reference.repository())
     }
@@ -156,7 +158,7 @@ impl Registry {
         let mut url = parameter(parameters, "realm")
             .and_then(|realm| Url::parse(&realm).ok())
             .ok_or_else(|| self.denied())?;
-        let safe = url.scheme() == "https" || is_loopback(self.reference.resolve_registry());
+        let safe = url.scheme() == "https" || is_loopback(self.reference.host());
         if !safe {
             return Err(self.denied());
         }
@@ -214,7 +216,7 @@ impl Registry {
     }
 
     fn denied(&self) -> ImageError {
-        ImageError::Denied { registry: self.registry(), reference: self.reference.whole() }
+        ImageError::Denied { registry: self.registry(), reference: self.reference.to_string() }
     }
 
     fn unexpected(&self, status: StatusCode, url: String) -> ImageError {
@@ -228,8 +230,13 @@ impl Registry {
 
 /// Whether a registry is on this machine, where nobody can listen to plain HTTP.
 fn is_loopback(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _port)| host);
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let host = match registry.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.ends_with(']') => host,
+        Some(_) | None => registry,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// The parameters of a challenge of this scheme.
@@ -291,7 +298,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_asked_without_tls() {
-        for here in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.8.8.8"] {
+        for here in ["[::1]", "localhost", "localhost:5000", "127.0.0.1:5000", "127.8.8.8"] {
             assert!(is_loopback(here), "{here}");
         }
         for elsewhere in ["docker.io", "10.0.0.1:5000", "localhost.example:5000", "127.0.0.1.example"] {
