@@ -97,8 +97,10 @@ async fn an_interrupted_run_leaves_no_guest() {
     let house = House::open().await;
     // While it is agreed, fetched, started, and while it runs.
     for pause in [0, 60, 250, 1_500] {
-        let mut run = tokio::process::Command::new(SUBLET);
+        // Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+        let mut run = tokio::process::Command::new("env");
         let run = run
+            .args(["--default-signal=INT", SUBLET])
             .arg("--data")
             .arg(&house.tenant.data)
             .args(["run", "--cpus", "0.5", "--memory", "64M", "--disk", "8M"]);
@@ -118,7 +120,8 @@ async fn an_interrupted_run_leaves_no_guest() {
         let pid = run.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
-        let status = run.wait().await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), run.wait()).await;
+        let status = ended.expect("an interrupted run ends").unwrap();
         assert_ne!(status.code(), Some(0), "after {pause} ms");
         eventually("every lease to end", async || {
             house.tenant.client.leases(false, None).await.unwrap().leases.is_empty()
