@@ -1,5 +1,7 @@
 //! The program as people run it: real nodes as processes, real peers, real guests, killed and starved and cut off.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in the helpers of tests too")]
+
 mod faults;
 mod house;
 mod kills;

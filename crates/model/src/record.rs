@@ -27,6 +27,7 @@ pub struct Entry {
 }
 
 /// One thing that happened, or was decided, here.
+#[expect(clippy::large_enum_variant, reason = "one lives for as long as it takes to write it down")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {

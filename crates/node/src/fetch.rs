@@ -44,18 +44,17 @@ impl FetchError {
 }
 
 /// Whether it is the image that is at fault, and not this machine.
-#[expect(clippy::wildcard_enum_match_arm, reason = "all else may pass")]
 pub fn is_bad_image(error: &ImageError) -> bool {
-    match error {
+    matches!(
+        error,
         ImageError::DigestMismatch { .. }
-        | ImageError::Hostile { .. }
-        | ImageError::Malformed { .. }
-        | ImageError::NoPlatform { .. }
-        | ImageError::TooLarge { .. }
-        | ImageError::Unsupported { .. }
-        | ImageError::SizeMismatch { .. } => true,
-        _ => false,
-    }
+            | ImageError::Hostile { .. }
+            | ImageError::Malformed { .. }
+            | ImageError::NoPlatform { .. }
+            | ImageError::TooLarge { .. }
+            | ImageError::Unsupported { .. }
+            | ImageError::SizeMismatch { .. }
+    )
 }
 
 /// Fetches what is missing of an image, and takes it into the list. `progress` is told bytes done, and in all.

@@ -142,7 +142,7 @@ mod tests {
         let lease = Id::of(ObjectId([1; 32]));
         let (freeze, thaw) = (Effect::Freeze(lease, 7), Effect::Thaw(lease, 9));
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.start(Timestamp(0), vec![freeze.clone()]), [freeze.clone()]);
+        assert_eq!(outbox.start(Timestamp(0), vec![freeze.clone()]), std::slice::from_ref(&freeze));
         assert!(outbox.start(Timestamp(0), vec![thaw.clone()]).is_empty());
         outbox.done(freeze.key());
         assert_eq!(outbox.start(Timestamp(0), vec![thaw.clone()]), [thaw]);

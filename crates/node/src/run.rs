@@ -38,6 +38,7 @@ const EVENTS: usize = 1_024;
 const RECONCILE: Duration = Duration::from_secs(60);
 
 /// What the loop can be asked from outside and by its own tasks.
+#[expect(clippy::large_enum_variant, reason = "the queue is short, and a box for each answer costs more")]
 pub enum Command {
     /// Decide, and tell what came of it.
     Decide(Box<Input>, oneshot::Sender<Result<Reply, Error>>),

@@ -154,7 +154,7 @@ async fn until(node: &NodeHandle, lease: Id<Lease>, reached: fn(&Phase) -> bool)
             .look(move |core| core.engine().state().lease.get(lease).map(|lease| lease.phase))
             .await
             .expect("a look");
-        if let Some(phase) = phase.filter(|phase| reached(phase)) {
+        if let Some(phase) = phase.filter(reached) {
             return phase;
         }
         // Something may have been missed: look again.
