@@ -4,8 +4,9 @@ use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
-    Inventory, Lease, Leases, Ledger, Listings, Marks, Measured, Met, More, MyOffer, Peers, Port, Ports,
-    Postings, Pull, Query, RecordChecked, RentWish, Reputation, Score, ShareWish, Status,
+    Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
+    More, MyOffer, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding,
+    RentWish, Reputation, Score, ShareWish, Status,
 };
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -264,6 +265,46 @@ impl Client {
     /// Meets the peer at an address.
     pub async fn dial(&self, address: &str) -> Result<Met, ClientError> {
         self.sent(Method::POST, "/v1/peers", &Dial { address: address.to_owned() }).await
+    }
+
+    /// Everyone of whom something is known.
+    pub async fn people(&self) -> Result<People, ClientError> {
+        self.get("/v1/people").await
+    }
+
+    /// One person.
+    pub async fn person(&self, person: &str) -> Result<Person, ClientError> {
+        self.get(&format!("/v1/people/{}", escape(person))).await
+    }
+
+    /// Keeps what the owner makes of a person.
+    pub async fn regard(&self, person: &str, wish: &Regarding) -> Result<Person, ClientError> {
+        self.sent(Method::PUT, &format!("/v1/people/{}", escape(person)), wish).await
+    }
+
+    /// Forgets what the owner makes of a person.
+    pub async fn forget(&self, person: &str) -> Result<Person, ClientError> {
+        self.sent(Method::DELETE, &format!("/v1/people/{}", escape(person)), &()).await
+    }
+
+    /// Invites that stand, and those of others that were accepted.
+    pub async fn invites(&self) -> Result<Invites, ClientError> {
+        self.get("/v1/invites").await
+    }
+
+    /// Makes an invite.
+    pub async fn invite(&self, wish: &InviteWish) -> Result<Invite, ClientError> {
+        self.sent(Method::POST, "/v1/invites", wish).await
+    }
+
+    /// Takes an invite back.
+    pub async fn withdraw(&self, id: &str) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, &format!("/v1/invites/{}", escape(id)), &()).await.map(drop)
+    }
+
+    /// Accepts the invite of another.
+    pub async fn join(&self, link: &str) -> Result<Person, ClientError> {
+        self.sent(Method::POST, "/v1/invites/accept", &Join { link: link.to_owned() }).await
     }
 
     /// What happens, as it happens.

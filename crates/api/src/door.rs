@@ -44,8 +44,11 @@ impl Door {
     }
 }
 
-/// What others call themselves, by person.
-pub struct Names(BTreeMap<PersonId, String>);
+/// What people are called: by the owner, else by themselves.
+pub struct Names {
+    mine: BTreeMap<PersonId, String>,
+    own: BTreeMap<PersonId, String>,
+}
 
 impl Names {
     /// All that are known now.
@@ -55,12 +58,22 @@ impl Names {
         let met = core.engine().state().lease.all().map(engine::lease::Lease::other);
         let named =
             listed.chain(met).filter_map(|party| Some((party.person, book.name(party.device)?.to_owned())));
-        Names(named.collect())
+        let contacts = core.engine().state().people.contacts();
+        let mine = contacts.filter(|(_, contact)| !contact.name.is_empty());
+        Names {
+            own: named.collect(),
+            mine: mine.map(|(person, contact)| (person, contact.name.clone())).collect(),
+        }
     }
 
-    /// One person's.
+    /// What a person is called here.
     pub fn get(&self, person: PersonId) -> Option<&str> {
-        self.0.get(&person).map(String::as_str)
+        self.mine.get(&person).map(String::as_str).or(self.own(person))
+    }
+
+    /// What a person calls themselves.
+    pub fn own(&self, person: PersonId) -> Option<&str> {
+        self.own.get(&person).map(String::as_str)
     }
 }
 
@@ -85,6 +98,41 @@ pub fn find_host(core: &Core, text: &str) -> Result<DeviceId, Problem> {
         several => {
             let detail = format!("`{text}` fits {} hosts", several.len());
             Err(Problem::new(StatusCode::CONFLICT, "ambiguous_host", detail).hint("Give more digits."))
+        }
+    }
+}
+
+/// The person who is meant by a whole key, its first digits, or a name that only one has.
+///
+/// # Errors
+/// When nobody is, or several are.
+pub fn find_person(core: &Core, text: &str) -> Result<PersonId, Problem> {
+    if let Ok(person) = text.parse() {
+        return Ok(person);
+    }
+    let state = core.engine().state();
+    let names = Names::of(core);
+    let contacts = state.people.contacts().map(|(person, _)| person);
+    let known = contacts.chain(state.reputation.known().map(|(person, _)| person));
+    let mut fits: Vec<PersonId> = known
+        .chain(names.own.keys().copied())
+        .filter(|person| {
+            let named = names.get(*person).is_some_and(|name| name.eq_ignore_ascii_case(text));
+            named || starts(&person.to_string(), text)
+        })
+        .collect();
+    fits.sort_unstable();
+    fits.dedup();
+    match fits.as_slice() {
+        [person] => Ok(*person),
+        [] => {
+            let detail = format!("nothing is known of a person `{text}`");
+            let problem = Problem::new(StatusCode::NOT_FOUND, "unknown_person", detail);
+            Err(problem.hint("`sublet people` lists those of whom something is."))
+        }
+        _ => {
+            let detail = format!("`{text}` fits several persons");
+            Err(Problem::new(StatusCode::CONFLICT, "ambiguous_person", detail).hint("Give more digits."))
         }
     }
 }

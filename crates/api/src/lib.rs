@@ -7,6 +7,7 @@
 mod client;
 mod door;
 mod guard;
+mod link;
 pub mod pack;
 mod problem;
 mod router;

@@ -146,6 +146,12 @@ impl Papers {
             | Record::RenewalAsked { .. }
             | Record::RenewalRefused { .. }
             | Record::Posted { .. }
+            | Record::Regarded { .. }
+            | Record::Invited { .. }
+            | Record::Withdrawn { .. }
+            | Record::Greeted { .. }
+            | Record::Accepting { .. }
+            | Record::Answered { .. }
             | Record::Equivocated { .. } => {}
         }
     }

@@ -3,7 +3,7 @@
 use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
-use crate::routes::{image, lease, ledger, machine, market, node, offer, peer, reputation};
+use crate::routes::{image, lease, ledger, machine, market, node, offer, peer, people, reputation};
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -75,6 +75,11 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(reputation::all))
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))
+        .routes(routes!(people::list))
+        .routes(routes!(people::one, people::regard, people::forget))
+        .routes(routes!(people::invites, people::invite))
+        .routes(routes!(people::join))
+        .routes(routes!(people::withdraw))
         .layer(from_fn_with_state(PLAIN, in_time));
     let agreement =
         OpenApiRouter::new().routes(routes!(lease::rent)).layer(from_fn_with_state(AGREEMENT, in_time));

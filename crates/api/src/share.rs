@@ -73,7 +73,13 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
     };
     let region = wish.region.clone().unwrap_or(share.region);
     let same_prices = prices == share.prices;
-    let mut changed = Share { resources, prices, terms, audience: share.audience, region };
+    let mut changed = Share {
+        resources,
+        prices,
+        terms,
+        audience: wish.audience.map_or(share.audience, Into::into),
+        region,
+    };
     match &wish.credit {
         Some(credit) if credit.currency != prices.currency => {
             return Err(Invalid::Content { field: "credit", why: "in the currency of the prices" }.into());

@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, image, lease, ledger, market, offer, peers, reputation, run, verify,
+    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, verify,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -65,6 +65,12 @@ pub enum Command {
     Ledger(ledger::LedgerArgs),
     /// Show what this node makes of others.
     Reputation(reputation::ReputationArgs),
+    /// Show whom you know, and decide whom to deal with.
+    People(people::PeopleArgs),
+    /// Invite somebody you know: prints a link to hand over.
+    Invite(people::InviteArgs),
+    /// Accept an invite.
+    Join(people::JoinArgs),
     /// Show who is connected, and meet others.
     Peers(peers::PeersArgs),
     /// Show who this node is, and how it goes.

@@ -1,7 +1,7 @@
 //! What should be going on outside, as it follows from state.
 
 use model::message::Request;
-use model::{Id, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Span, Tick, Workload};
+use model::{Id, Invite, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Span, Tick, Workload};
 
 /// One thing to do. Doing it twice is doing it once: see [`Effect::key`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub enum Topic {
     Standing(Id<Lease>, u64),
     /// Where does a lease stand? The number counts the times of asking.
     Where(Id<Lease>, i64),
+    /// An answer to an invite.
+    Greet(Id<Invite>),
 }
 
 /// By which an effect is known while it goes on, and after.

@@ -13,6 +13,8 @@ pub enum Input {
     Owner(Owner),
     /// The tenant at this computer wants something.
     Tenant(Tenant),
+    /// Whoever sits here wants something about other people.
+    People(crate::people::Command),
     /// This machine has something to tell.
     Machine(Machine),
     /// A peer asks.

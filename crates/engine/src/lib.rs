@@ -7,7 +7,7 @@
 //!
 //! This file routes. Each subject owns its commands, its state and its refusals:
 //! [`market`] (offers, search, price), [`lease`] (deal, phases, ticks, renewal), [`capacity`], [`ledger`],
-//! [`reputation`], [`benchmark`].
+//! [`reputation`], [`people`], [`benchmark`].
 
 pub mod benchmark;
 pub mod capacity;
@@ -16,6 +16,7 @@ pub mod input;
 pub mod lease;
 pub mod ledger;
 pub mod market;
+pub mod people;
 mod refusal;
 pub mod reputation;
 
@@ -24,7 +25,7 @@ pub use input::Input;
 pub use refusal::Refusal;
 
 use model::record::{Entry, Record};
-use model::{DeviceCertificate, Id, Key, Party, PeerKey, Response, Signed, Timestamp};
+use model::{DeviceCertificate, Id, Key, Party, PeerKey, Request, Response, Signed, Timestamp};
 
 /// Who this node is.
 #[derive(Clone, Debug)]
@@ -98,6 +99,8 @@ pub struct State {
     pub ledger: ledger::State,
     /// What was seen and said of whom.
     pub reputation: reputation::State,
+    /// Whom I know.
+    pub people: people::State,
 }
 
 impl State {
@@ -107,6 +110,7 @@ impl State {
         self.lease.apply(entry);
         self.ledger.apply(entry);
         self.reputation.apply(entry);
+        self.people.apply(entry);
     }
 }
 
@@ -153,7 +157,14 @@ impl Engine {
             Input::Time => Ok(Step::of(self.state.lease.time(&self.identity, now))),
             Input::Owner(command) => Ok(market::owner(&self.identity, &self.state, now, command)?),
             Input::Tenant(command) => Ok(lease::tenant(self, now, command)?),
+            Input::People(command) => Ok(people::command(&self.identity, &self.state.people, now, command)?),
             Input::Machine(seen) => Ok(lease::machine(&self.identity, &self.state.lease, now, seen)),
+            Input::Request { from, request: Request::Greet(greeting) } => {
+                Ok(people::greeted(&self.state.people, now, from, &greeting)?)
+            }
+            Input::Answer { topic: Topic::Greet(invite), response } => {
+                Ok(people::heard(&self.state.people, invite, &response))
+            }
             Input::Request { from, request } => Ok(lease::request(self, now, from, request)?),
             Input::Answer { topic, response } => Ok(lease::answer(self, now, topic, response)?),
             Input::Unreachable { lease, since } => {
@@ -171,6 +182,7 @@ impl Engine {
     pub fn wanted(&self, now: Timestamp) -> Vec<Effect> {
         let mut effects = self.state.lease.wanted(now);
         effects.extend(self.state.market.wanted(now));
+        effects.extend(self.state.people.wanted(now));
         effects
     }
 

@@ -1,6 +1,6 @@
 //! Why not: each subject's refusals under one roof, with a code for programs and a hint for people.
 
-use crate::{lease, ledger, market};
+use crate::{lease, ledger, market, people};
 use model::Invalid;
 use model::message::Denial;
 
@@ -16,6 +16,9 @@ pub enum Refusal {
     /// About amounts.
     #[error(transparent)]
     Ledger(#[from] ledger::Refusal),
+    /// About people.
+    #[error(transparent)]
+    People(#[from] people::Refusal),
     /// A document that proves nothing.
     #[error("{0}")]
     Invalid(#[from] Invalid),
@@ -28,6 +31,7 @@ impl Refusal {
             Refusal::Market(refusal) => refusal.code(),
             Refusal::Lease(refusal) => refusal.code(),
             Refusal::Ledger(refusal) => refusal.code(),
+            Refusal::People(refusal) => refusal.code(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => "clock_or_expired",
             Refusal::Invalid(_) => "invalid_document",
         }
@@ -39,6 +43,7 @@ impl Refusal {
             Refusal::Market(refusal) => refusal.hint(),
             Refusal::Lease(refusal) => refusal.hint(),
             Refusal::Ledger(_) => "",
+            Refusal::People(refusal) => refusal.hint(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => {
                 "Compare the clocks of both computers."
             }

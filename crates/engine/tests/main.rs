@@ -12,4 +12,5 @@ mod deal;
 mod ending;
 mod invariants;
 mod market;
+mod people;
 mod running;

@@ -1,9 +1,9 @@
 //! What a search finds, in which order, and what it says of the rest.
 
 use crate::world::{BEGIN, HOST, ONE_CORE, TENANT, World, person, share, speed, wish};
+use engine::State;
 use engine::input::Tenant;
 use engine::market::{Book, Found, Learned, Miss, Query, STANDS, Weight, search};
-use engine::reputation;
 use model::{Currency, Mode, Offer, Prices, Profile, Rate, Sandbox, Share, Signed, Span};
 
 #[test]
@@ -39,13 +39,13 @@ fn of_two_that_cost_alike_the_better_trusted_comes_first() {
     for number in [HOST as u8, 5, 6] {
         offers(&mut book, number, |_| {});
     }
-    let reputation = &world.nodes[TENANT].engine.state().reputation;
-    let found = search(&book, reputation, BEGIN, &query());
+    let state = world.nodes[TENANT].engine.state();
+    let found = search(&book, state, BEGIN, &query());
     assert_eq!(found.matches[0].listing.offer.signer(), known);
     assert!(found.matches[0].weight.trust > found.matches[1].weight.trust);
 
     let trusting = Query { min_trust: 501, ..query() };
-    let found = search(&book, reputation, BEGIN, &trusting);
+    let found = search(&book, state, BEGIN, &trusting);
     assert_eq!((found.matches.len(), found.near.len()), (1, 2));
     assert_eq!(found.near[0].misses, [Miss::TooLittleTrust { trust: 500 }]);
 }
@@ -144,7 +144,7 @@ fn what_has_expired_or_was_taken_back_is_not_found() {
     offers(&mut book, 1, |_| {});
     let later = BEGIN + STANDS;
     assert_eq!(find(&book, &query()).matches.len(), 1);
-    assert_eq!(search(&book, &reputation::State::default(), later, &query()).looked_at, 0);
+    assert_eq!(search(&book, &State::default(), later, &query()).looked_at, 0);
     offers(&mut book, 1, |offer| (offer.seq, offer.open) = (2, false));
     assert_eq!(find(&book, &query()).looked_at, 0);
     let old = offer(1, |_| {});
@@ -182,7 +182,7 @@ fn who_says_two_things_at_once_is_doubted() {
     book.forget_expired(BEGIN + STANDS);
     offers(&mut book, 1, |offer| (offer.issued, offer.expires) = (BEGIN + STANDS, BEGIN + STANDS + STANDS));
     assert_eq!(
-        search(&book, &reputation::State::default(), BEGIN + STANDS, &query()).looked_at,
+        search(&book, &State::default(), BEGIN + STANDS, &query()).looked_at,
         1,
         "until all that is forgotten"
     );
@@ -272,7 +272,7 @@ fn query() -> Query {
 }
 
 fn find(book: &Book, query: &Query) -> Found {
-    search(book, &reputation::State::default(), BEGIN, query)
+    search(book, &State::default(), BEGIN, query)
 }
 
 fn offers(book: &mut Book, number: u8, change: impl FnOnce(&mut Offer)) {

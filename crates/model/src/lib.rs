@@ -4,11 +4,12 @@
 //! crates above meet in this language.
 //!
 //! - [`envelope`]: how bytes become a [`Signed`] document, and the only way there: [`Unverified::verify`].
-//! - [`document`]: what is signed: profile, offer, ask, quote, lease, tick, renewal, end, rating.
+//! - [`document`]: what is signed: profile, offer, ask, quote, lease, tick, renewal, end, rating, invite.
 //! - [`message`]: what peers say to each other, and the heads of the streams that they open.
 //! - [`record`]: what a node writes down before it acts.
 
 pub mod amount;
+pub mod contact;
 pub mod document;
 pub mod envelope;
 pub mod id;
@@ -19,10 +20,11 @@ pub mod resources;
 pub mod time;
 
 pub use amount::{Amount, Arithmetic, Currency, Rate};
+pub use contact::{Contact, Regard};
 pub use document::{
-    Ask, AskTerms, Aspect, Audience, DeviceCertificate, End, EndReason, ImageDigest, Lease, Mode, Offer,
-    Party, Person, Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox, Share, Side,
-    Speed, Terms, Tick, Usage, Workload,
+    Ask, AskTerms, Aspect, Audience, DeviceCertificate, End, EndReason, Greeting, ImageDigest, Invite, Lease,
+    Mode, Offer, Party, Person, Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox,
+    Share, Side, Speed, Terms, Tick, Usage, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};

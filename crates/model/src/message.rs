@@ -3,7 +3,7 @@
 //! A message is canonical bytes (DAG-CBOR) of at most [`MAX_MESSAGE`]; what needs trust inside it is an envelope of
 //! its own. Each request may come twice: the second has the effect and the answer of the first.
 
-use crate::document::{Ask, End, ImageDigest, Lease, Quote, Rating, Renewal, Tick};
+use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Tick};
 use crate::envelope::{Invalid, Unverified};
 use crate::id::Id;
 use crate::phase::Phase;
@@ -33,6 +33,8 @@ pub enum Request {
     End(Unverified<End>),
     /// Either: my judgement of you.
     Rate(Unverified<Rating>),
+    /// Whoever was invited: here I am.
+    Greet(Unverified<Greeting>),
     /// Host to tenant: where the lease stands now.
     Standing(Standing),
     /// Tenant to host: where does the lease stand?

@@ -4,8 +4,10 @@
 //! beside it: that can be had again from any peer.
 
 use crate::amount::{Amount, Arithmetic, Currency};
+use crate::contact::Contact;
 use crate::document::{
-    Ask, End, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side, Speed, Tick,
+    Ask, End, Greeting, Invite, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side,
+    Speed, Tick,
 };
 use crate::envelope::{Cosigned, Signed};
 use crate::id::{Id, ObjectId, PeerKey, PersonId};
@@ -159,6 +161,46 @@ pub enum Record {
     Posted {
         /// Where.
         posting: Posting,
+    },
+    /// I made up my mind about a person; none: I forget what I thought.
+    Regarded {
+        /// Who.
+        person: PersonId,
+        /// What I make of them.
+        contact: Option<Contact>,
+    },
+    /// An invite was made.
+    Invited {
+        /// Which.
+        invite: Signed<Invite>,
+        /// How many people may answer it.
+        uses: u32,
+    },
+    /// An invite is no longer good.
+    Withdrawn {
+        /// Which.
+        invite: Id<Invite>,
+    },
+    /// As who invited: somebody has answered.
+    Greeted {
+        /// Which invite.
+        invite: Id<Invite>,
+        /// Who.
+        person: PersonId,
+    },
+    /// As who was invited: an invite was accepted, and is to be answered.
+    Accepting {
+        /// Which.
+        invite: Signed<Invite>,
+        /// The answer.
+        greeting: Signed<Greeting>,
+    },
+    /// As who was invited: the answer was heard, or refused.
+    Answered {
+        /// Which invite.
+        invite: Id<Invite>,
+        /// Why it was refused, if it was.
+        refusal: Option<String>,
     },
     /// Two different statements that a signer may make only once: a proof of cheating, kept.
     Equivocated {

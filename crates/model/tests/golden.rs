@@ -14,8 +14,8 @@ use examples::NOW;
 use model::message::{Request, Response, StreamHead};
 use model::record::{Account, Entry, Record};
 use model::{
-    Audience, Currency, Document, EndReason, FreezeReason, Mode, Phase, RenewalTerms, Side, Signed, Span,
-    Unverified,
+    Audience, Currency, Document, EndReason, FreezeReason, Mode, Phase, Regard, RenewalTerms, Side, Signed,
+    Span, Unverified,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +58,9 @@ fn old_documents_mean_the_same() {
     document(&old, "renewal", examples::renewal().first_signed());
     document(&old, "end", &examples::end());
     document(&old, "rating", &examples::rating());
-    let tested = 12;
+    document(&old, "invite", &examples::invite());
+    document(&old, "greeting", &examples::greeting());
+    let tested = 14;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 
@@ -95,7 +97,8 @@ fn old_words_mean_the_same() {
     word(&old, "end_reason", &end_reasons());
     word(&old, "renewal_terms", &renewal_terms());
     word(&old, "mode", &MODES);
-    word(&old, "audience", &[Audience::Everyone]);
+    word(&old, "audience", &AUDIENCES);
+    word(&old, "regard", &REGARDS);
     word(&old, "side", &SIDES);
     word(&old, "account", &accounts());
     word(&old, "currency", &CURRENCIES);
@@ -116,6 +119,8 @@ fn each_kind_has_its_vector() {
     complete::<EndReason>(&end_reasons());
     complete::<RenewalTerms>(&renewal_terms());
     complete::<Mode>(&MODES);
+    complete::<Audience>(&AUDIENCES);
+    complete::<Regard>(&REGARDS);
     complete::<Side>(&SIDES);
     complete::<Account>(&accounts());
 }
@@ -129,6 +134,8 @@ fn complete<T: Serialize + for<'a> Deserialize<'a>>(examples: &[T]) {
 }
 
 const MODES: [Mode; 3] = [Mode::Gift, Mode::Barter, Mode::Rent];
+const AUDIENCES: [Audience; 2] = [Audience::Everyone, Audience::Known];
+const REGARDS: [Regard; 2] = [Regard::Known, Regard::Blocked];
 const SIDES: [Side; 2] = [Side::Host, Side::Tenant];
 const CURRENCIES: [Currency; 2] = [Currency::Credit, Currency::Iso(*b"EUR")];
 
@@ -194,7 +201,8 @@ fn made() -> Vectors {
         ("word/end_reason".into(), model::to_bytes(&end_reasons())),
         ("word/renewal_terms".into(), model::to_bytes(&renewal_terms())),
         ("word/mode".into(), model::to_bytes(&MODES)),
-        ("word/audience".into(), model::to_bytes(&[Audience::Everyone])),
+        ("word/audience".into(), model::to_bytes(&AUDIENCES)),
+        ("word/regard".into(), model::to_bytes(&REGARDS)),
         ("word/side".into(), model::to_bytes(&SIDES)),
         ("word/account".into(), model::to_bytes(&accounts())),
         ("word/currency".into(), model::to_bytes(&CURRENCIES)),

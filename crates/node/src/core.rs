@@ -10,7 +10,7 @@ use store::Store;
 use tokio::sync::broadcast;
 
 /// The version of the snapshots that this program writes and reads. Others are passed over: the record has it all.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// How many records are written between two snapshots.
 const SNAPSHOT_EVERY: u64 = 1_000;

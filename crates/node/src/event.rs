@@ -53,6 +53,8 @@ pub enum Event {
     Offered,
     /// The market changed.
     Market,
+    /// Somebody came to be known, blocked or forgotten, or an invite has changed.
+    People,
     /// A peer came.
     PeerUp {
         /// Which.
@@ -83,6 +85,12 @@ impl Event {
             }
             Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
             Record::Offered { .. } => Some(Event::Offered),
+            Record::Regarded { .. }
+            | Record::Invited { .. }
+            | Record::Withdrawn { .. }
+            | Record::Greeted { .. }
+            | Record::Accepting { .. }
+            | Record::Answered { .. } => Some(Event::People),
             Record::Measured { .. }
             | Record::Shared { .. }
             | Record::Profiled { .. }

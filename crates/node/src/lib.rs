@@ -19,6 +19,7 @@ mod handle;
 mod keys;
 mod logs;
 mod outbox;
+mod people;
 mod rent;
 mod run;
 mod serve;

@@ -64,9 +64,7 @@ impl NodeHandle {
         };
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
-            .look(move |core| {
-                search(core.engine().book(), &core.engine().state().reputation, core.now(), &query)
-            })
+            .look(move |core| search(core.engine().book(), core.engine().state(), core.now(), &query))
             .await?;
         let mut last = no_offer(&found);
         for candidate in found.matches.into_iter().take(HOSTS) {

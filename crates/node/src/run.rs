@@ -34,6 +34,9 @@ const COMMANDS: usize = 256;
 /// Events that a slow listener may fall behind.
 const EVENTS: usize = 1_024;
 
+/// Devices of people whom the owner knows to which a connection is held.
+const MOST_FRIENDS: usize = 32;
+
 /// How often what should be is compared with what is.
 const RECONCILE: Duration = Duration::from_secs(60);
 
@@ -95,8 +98,10 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         sandbox,
         fetches: BTreeMap::new(),
         parties: BTreeSet::new(),
+        friends: BTreeSet::new(),
     };
     node.remember_others();
+    crate::people::remember(&node.hands.net, node.core.engine.state());
     node.reconcile().await;
     let forwards = Forwards::open(config.data.join("forwards.json"));
     tokio::spawn(node.run(inbox, net_events, guest_events));
@@ -147,8 +152,10 @@ struct Loop {
     sandbox: Sandbox,
     /// Images on their way, to be given up when their lease ends before.
     fetches: BTreeMap<Key, AbortHandle>,
-    /// The other parties of live leases.
+    /// The other parties of live leases, and people whom the owner knows.
     parties: BTreeSet<PeerKey>,
+    /// Devices of people whom the owner knows.
+    friends: BTreeSet<PeerKey>,
 }
 
 impl Loop {
@@ -205,11 +212,22 @@ impl Loop {
         self.hold_on_to_parties();
     }
 
-    /// Connections to the other parties of live leases stay, and are made again when lost.
+    /// Whom to stay connected to without a lease: people whom the owner knows find each other again wherever they are.
+    fn find_friends(&mut self) {
+        let engine = &self.core.engine;
+        let known =
+            engine.book().profiles().filter(|(person, _)| engine.state().people.knows(person.party.person));
+        self.friends = known.map(|(person, _)| person.peer).take(MOST_FRIENDS).collect();
+    }
+
+    /// Connections to friends and to the other parties of live leases stay, and are made again when lost.
     fn hold_on_to_parties(&mut self) {
         let leases = self.core.engine.state().lease.all();
-        let parties: BTreeSet<PeerKey> =
-            leases.filter(|lease| !lease.phase.is_ended()).map(|lease| lease.peer).collect();
+        let parties: BTreeSet<PeerKey> = leases
+            .filter(|lease| !lease.phase.is_ended())
+            .map(|lease| lease.peer)
+            .chain(self.friends.iter().copied())
+            .collect();
         if parties == self.parties {
             return;
         }
@@ -478,6 +496,7 @@ impl Loop {
         self.decide(Input::Time);
         self.reconcile_guests().await;
         self.publish();
+        self.find_friends();
         let now = self.core.now();
         self.core.engine.book_mut().forget_expired(now);
         match tokio::task::block_in_place(|| self.core.store.expire(now)) {

@@ -44,7 +44,7 @@ pub(crate) fn apply(connection: &Connection, entry: &Entry) -> Result<(), StoreE
 /// What a record speaks of. Not the offer where there is an ask: it would join the stories of all its leases.
 fn objects(record: &Record) -> Vec<ObjectId> {
     match record {
-        Record::Measured { .. } | Record::Shared { .. } => vec![],
+        Record::Measured { .. } | Record::Shared { .. } | Record::Regarded { .. } => vec![],
         Record::Offered { offer } => vec![offer.id().object()],
         Record::Profiled { profile } => vec![profile.id().object()],
         Record::Asked { ask, offer: _ } => vec![ask.id().object()],
@@ -64,6 +64,11 @@ fn objects(record: &Record) -> Vec<ObjectId> {
         Record::Ended { end } => vec![end.lease.object(), end.id().object()],
         Record::Rated { rating, .. } => vec![rating.receipt.lease.object(), rating.id().object()],
         Record::Posted { posting } => vec![posting.cites()],
+        Record::Invited { invite, .. } => vec![invite.id().object()],
+        Record::Withdrawn { invite } | Record::Greeted { invite, .. } | Record::Answered { invite, .. } => {
+            vec![invite.object()]
+        }
+        Record::Accepting { invite, greeting } => vec![invite.id().object(), greeting.id().object()],
         Record::Equivocated { one, other, .. } => {
             [one, other].iter().filter_map(|bytes| Claim::of(bytes).ok()).map(|claim| claim.id).collect()
         }
@@ -94,7 +99,16 @@ mod tests {
         let elsewhere = |record: &Record| {
             let of_its_own =
                 matches!(record, Record::Measured { .. } | Record::Shared { .. } | Record::Profiled { .. });
-            of_its_own || matches!(record, Record::Offered { .. } | Record::Equivocated { .. })
+            let of_people = matches!(
+                record,
+                Record::Regarded { .. }
+                    | Record::Invited { .. }
+                    | Record::Withdrawn { .. }
+                    | Record::Greeted { .. }
+                    | Record::Accepting { .. }
+                    | Record::Answered { .. }
+            );
+            of_people || of_its_own || matches!(record, Record::Offered { .. } | Record::Equivocated { .. })
         };
         let expected: Vec<_> = life.into_iter().filter(|record| !elsewhere(record)).collect();
         assert_eq!(told.iter().map(|entry| entry.record.clone()).collect::<Vec<_>>(), expected);

@@ -55,7 +55,7 @@ pub async fn search(State(door): State<Door>, Body(query): Body<Query>) -> Resul
     let me = door.node.identity().party().device;
     let found = door.node.look(move |core| {
         let query = read(core, &query, me)?;
-        let found = look_for(core.engine().book(), &core.engine().state().reputation, core.now(), &query);
+        let found = look_for(core.engine().book(), core.engine().state(), core.now(), &query);
         Ok::<_, Problem>(Found {
             matches: found.matches.iter().take(MATCHES).map(|found| matched(core, found, &query)).collect(),
             near: found.near.iter().map(|near| near_miss(core, near)).collect(),

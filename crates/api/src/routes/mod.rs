@@ -8,6 +8,7 @@ pub mod market;
 pub mod node;
 pub mod offer;
 pub mod peer;
+pub mod people;
 pub mod reputation;
 
 /// The most that a page holds.

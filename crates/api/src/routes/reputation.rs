@@ -1,13 +1,10 @@
 //! What this node makes of others.
 
-use crate::door::{Door, Names};
+use crate::door::{Door, Names, find_person};
 use crate::problem::Problem;
 use crate::shapes::{Party, Reputation, Score};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use node::Core;
-use node::model::PersonId;
 
 /// All of whom something is known.
 #[utoipa::path(get, path = "/v1/reputation", tag = "reputation", responses((status = 200, body = Reputation)))]
@@ -27,7 +24,7 @@ pub async fn all(State(door): State<Door>) -> Result<Json<Reputation>, Problem> 
 #[utoipa::path(get, path = "/v1/reputation/{person}", tag = "reputation", params(("person" = String, Path)), responses((status = 200, body = Score)))]
 pub async fn one(State(door): State<Door>, Path(person): Path<String>) -> Result<Json<Score>, Problem> {
     let score = door.node.look(move |core| {
-        let person = find(core, &person)?;
+        let person = find_person(core, &person)?;
         Ok::<_, Problem>(Score::of(
             person,
             Names::of(core).get(person),
@@ -35,32 +32,4 @@ pub async fn one(State(door): State<Door>, Path(person): Path<String>) -> Result
         ))
     });
     score.await?.map(Json)
-}
-
-fn find(core: &Core, text: &str) -> Result<PersonId, Problem> {
-    if let Ok(person) = text.parse() {
-        return Ok(person);
-    }
-    let digits = text.to_ascii_lowercase();
-    let fits = |person: &PersonId| !digits.is_empty() && person.to_string().starts_with(&digits);
-    let mut known = core.engine().state().reputation.known().map(|(person, _)| person).filter(fits);
-    match (known.next(), known.next()) {
-        (Some(person), None) => Ok(person),
-        (Some(_), Some(_)) => {
-            let problem = Problem::new(
-                StatusCode::CONFLICT,
-                "ambiguous_person",
-                format!("`{text}` fits several persons"),
-            );
-            Err(problem.hint("Give more digits."))
-        }
-        (None, _) => {
-            let problem = Problem::new(
-                StatusCode::NOT_FOUND,
-                "unknown_person",
-                format!("nothing is known of a person `{text}`"),
-            );
-            Err(problem.hint("`sublet reputation` lists those of whom something is."))
-        }
-    }
 }

@@ -53,6 +53,8 @@ pub enum Event {
     Offered,
     /// The market changed.
     Market,
+    /// Somebody came to be known, blocked or forgotten, or an invite has changed.
+    People,
     /// A peer came.
     PeerUp {
         /// Which, hexadecimal.
@@ -81,6 +83,7 @@ impl Event {
             Event::Rated { .. } => "rated",
             Event::Offered => "offered",
             Event::Market => "market",
+            Event::People => "people",
             Event::PeerUp { .. } => "peer_up",
             Event::PeerDown { .. } => "peer_down",
             Event::Missed { .. } => "missed",
@@ -106,6 +109,7 @@ impl From<Happened> for Event {
             Happened::Rated { lease } => Event::Rated { lease: lease.to_string() },
             Happened::Offered => Event::Offered,
             Happened::Market => Event::Market,
+            Happened::People => Event::People,
             Happened::PeerUp { peer } => Event::PeerUp { peer: peer.to_string() },
             Happened::PeerDown { peer } => Event::PeerDown { peer: peer.to_string() },
         }

@@ -10,6 +10,7 @@ mod ledger;
 mod machine;
 mod offer;
 mod peer;
+mod people;
 mod reputation;
 mod status;
 
@@ -23,9 +24,12 @@ pub use lease::{
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
 pub use offer::{
-    Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share, ShareWish,
-    Speed, Terms, Weight,
+    Audience, Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share,
+    ShareWish, Speed, Terms, Weight,
 };
 pub use peer::{Dial, Met, Path, Peer, Peers};
+pub use people::{
+    Accepted, AcceptedState, Device, Invite, InviteWish, Invites, Join, People, Person, Regard, Regarding,
+};
 pub use reputation::{Aspect, Reputation, Score};
 pub use status::{RecordChecked, Status};

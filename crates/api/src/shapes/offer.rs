@@ -2,7 +2,7 @@
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds};
 use node::engine::market::Listing as Listed;
-use node::model::{self, Amount, Audience, Currency, Invalid, Span};
+use node::model::{self, Amount, Currency, Invalid, Span};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -175,6 +175,34 @@ impl From<&Terms> for model::Terms {
     }
 }
 
+/// For whom an offer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    /// Whoever sees it.
+    Everyone,
+    /// People whom the owner knows.
+    Known,
+}
+
+impl From<model::Audience> for Audience {
+    fn from(audience: model::Audience) -> Audience {
+        match audience {
+            model::Audience::Everyone => Audience::Everyone,
+            model::Audience::Known => Audience::Known,
+        }
+    }
+}
+
+impl From<Audience> for model::Audience {
+    fn from(audience: Audience) -> model::Audience {
+        match audience {
+            Audience::Everyone => model::Audience::Everyone,
+            Audience::Known => model::Audience::Known,
+        }
+    }
+}
+
 /// What an owner lends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Share {
@@ -184,19 +212,19 @@ pub struct Share {
     pub prices: Prices,
     /// By which rules.
     pub terms: Terms,
+    /// To whom.
+    pub audience: Audience,
     /// Where the machine says it is; empty when the owner does not say.
     pub region: String,
 }
 
 impl From<&model::Share> for Share {
     fn from(share: &model::Share) -> Share {
-        match share.audience {
-            Audience::Everyone => {}
-        }
         Share {
             resources: share.resources.into(),
             prices: (&share.prices).into(),
             terms: Terms::of(&share.terms, share.prices.currency),
+            audience: share.audience.into(),
             region: share.region.clone(),
         }
     }
@@ -216,7 +244,7 @@ impl TryFrom<&Share> for model::Share {
             resources,
             prices,
             terms,
-            audience: Audience::Everyone,
+            audience: share.audience.into(),
             region: share.region.clone(),
         })
     }
@@ -251,6 +279,8 @@ pub struct ShareWish {
     pub start_within: Option<Seconds>,
     /// Whether and how a lease can be made longer.
     pub renewal: Option<Renewal>,
+    /// To whom.
+    pub audience: Option<Audience>,
     /// Where the machine says it is.
     pub region: Option<String>,
 }

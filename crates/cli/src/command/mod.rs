@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod market;
 pub mod offer;
 pub mod peers;
+pub mod people;
 pub mod reputation;
 pub mod run;
 pub mod status;
@@ -51,6 +52,9 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Image(args) => image::run(&desk, args).await,
         Command::Ledger(args) => ledger::run(&desk, &args).await,
         Command::Reputation(args) => reputation::run(&desk, &args).await,
+        Command::People(args) => people::run(&desk, args).await,
+        Command::Invite(args) => people::invite(&desk, args).await,
+        Command::Join(args) => people::join(&desk, &args).await,
         Command::Peers(args) => peers::run(&desk, args).await,
         Command::Status => status::run(&desk).await,
         Command::Verify(args) => verify::run(&desk, &args).await,

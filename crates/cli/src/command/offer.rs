@@ -5,7 +5,7 @@ use crate::desk::Desk;
 use crate::parse;
 use crate::show::{amounts, fields, prices, time};
 use api::shapes::{Money, MyOffer, Prices, Renewal, Seconds, Share, ShareWish};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What to do with the offer.
 #[derive(Args, Debug)]
@@ -55,9 +55,30 @@ struct SetArgs {
     /// Make leases longer by themselves when asked, up to this time in all; `never` for none.
     #[arg(long, value_name = "TIME", value_parser = renewal)]
     renew: Option<Renewal>,
+    /// To whom.
+    #[arg(long = "for", value_name = "WHO")]
+    audience: Option<Audience>,
     /// Where the machine is: a country, or a finer name.
     #[arg(long, value_name = "PLACE")]
     region: Option<String>,
+}
+
+/// To whom.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Audience {
+    /// Whoever sees it.
+    Everyone,
+    /// People you know: `sublet invite` makes somebody known.
+    Known,
+}
+
+impl From<Audience> for api::shapes::Audience {
+    fn from(audience: Audience) -> api::shapes::Audience {
+        match audience {
+            Audience::Everyone => api::shapes::Audience::Everyone,
+            Audience::Known => api::shapes::Audience::Known,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -120,6 +141,7 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
         fetch_within: None,
         start_within: None,
         renewal: args.renew,
+        audience: args.audience.map(Into::into),
         region: args.region,
     }
 }
@@ -183,8 +205,16 @@ fn words(share: &Share) -> String {
         ("totals", signed),
         ("grace", time(terms.grace)),
         ("credit", if terms.credit.micros == 0 { String::new() } else { terms.credit.text.clone() }),
+        ("for", whom(share)),
         ("region", share.region.clone()),
     ])
+}
+
+fn whom(share: &Share) -> String {
+    match share.audience {
+        api::shapes::Audience::Everyone => String::new(),
+        api::shapes::Audience::Known => "people you know".to_owned(),
+    }
 }
 
 #[cfg(test)]

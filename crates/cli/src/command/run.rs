@@ -217,6 +217,7 @@ impl Attached<'_> {
             | Event::Rated { .. }
             | Event::Offered
             | Event::Market
+            | Event::People
             | Event::PeerUp { .. }
             | Event::PeerDown { .. } => Ok(()),
         }

@@ -97,6 +97,9 @@ pub fn quote(
         .filter(|offer| offer.id() == ask.offer)
         .ok_or(Refusal::UnknownOffer(ask.offer))?;
     let share = &offer.share;
+    if !state.people.admits(share.audience, tenant.party.person) {
+        return Err(Refusal::NotForYou.into());
+    }
     if ask.terms.term > share.terms.longest {
         return Err(Refusal::TermTooLong { asked: ask.terms.term, longest: share.terms.longest }.into());
     }
@@ -329,7 +332,7 @@ fn denied(ask: Id<Ask>, denial: &Denial) -> Step {
 }
 
 /// Whether a denial says only that the peer had no time, or failed: then it is as if no answer had come.
-pub(super) fn is_for_now(denial: &Denial) -> bool {
+pub(crate) fn is_for_now(denial: &Denial) -> bool {
     NOT_NOW.contains(&denial.code.as_str())
 }
 

@@ -18,6 +18,7 @@ mod renewal;
 mod run;
 mod want;
 
+pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
 
 use crate::input::{Machine, Tenant};
@@ -268,6 +269,12 @@ impl State {
             | Record::Offered { .. }
             | Record::Profiled { .. }
             | Record::Posted { .. }
+            | Record::Regarded { .. }
+            | Record::Invited { .. }
+            | Record::Withdrawn { .. }
+            | Record::Greeted { .. }
+            | Record::Accepting { .. }
+            | Record::Answered { .. }
             | Record::Equivocated { .. } => {}
         }
     }
@@ -389,6 +396,8 @@ pub fn request(
         Request::Standing(standing) => {
             Ok(run::hear_standing(&engine.identity, &engine.state.lease, now, from, &standing)?)
         }
+        // Another subject's.
+        Request::Greet(_) => Ok(Step::default()),
         Request::Where { lease } => Ok(run::tell_standing(&engine.state.lease, from, lease)?),
     }
 }
@@ -409,7 +418,7 @@ pub fn answer(
         Topic::Tick(lease, _) => run::receipted(engine, now, lease, response),
         Topic::Renewal(lease, renewal) => renewal::answered(&engine.state.lease, lease, renewal, response),
         Topic::Where(lease, _) => run::stands(engine, now, lease, response),
-        Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) => Ok(Step::default()),
+        Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) | Topic::Greet(_) => Ok(Step::default()),
     }
 }
 

@@ -8,6 +8,9 @@ pub enum Refusal {
     /// The offer is not, or no longer, ours.
     #[error("offer {} is not, or no longer, made here", .0.short())]
     UnknownOffer(Id<Offer>),
+    /// The owner lends to others.
+    #[error("the owner of this machine lends to people whom they know, or not to you")]
+    NotForYou,
     /// The ask is for another host.
     #[error("this is meant for another host")]
     NotForUs,
@@ -116,6 +119,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::UnknownOffer(_) => "unknown_offer",
+            Refusal::NotForYou => "not_for_you",
             Refusal::NotForUs => "not_for_us",
             Refusal::NotTheSender => "not_the_sender",
             Refusal::OwnOffer => "own_offer",
@@ -153,6 +157,7 @@ impl Refusal {
                 "Start another lease before this one ends."
             }
             Refusal::OwnOffer => "Run it here without Sublet.",
+            Refusal::NotForYou => "Ask the owner for an invite: `sublet join LINK`.",
             Refusal::RenewalPending => "Wait for the answer: `sublet ps` shows it.",
             Refusal::NotForUs
             | Refusal::NotTheSender

@@ -23,7 +23,7 @@ pub struct Listing {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     offers: BTreeMap<(DeviceId, u16), Listing>,
-    profiles: BTreeMap<DeviceId, Signed<Profile>>,
+    profiles: BTreeMap<DeviceId, (Person, Signed<Profile>)>,
     doubted: BTreeSet<DeviceId>,
 }
 
@@ -78,15 +78,15 @@ impl Book {
     }
 
     fn learn_profile(&mut self, now: Timestamp, profile: Signed<Profile>) -> Result<Learned, Invalid> {
-        Person::proven(&profile.certificate, profile.signer(), now)?;
-        if let Some(known) = self.profiles.get(&profile.signer()) {
+        let person = Person::proven(&profile.certificate, profile.signer(), now)?;
+        if let Some((_, known)) = self.profiles.get(&profile.signer()) {
             if known.seq >= profile.seq {
                 return Ok(Learned::Nothing);
             }
         } else if self.profiles.len() >= OFFERS_IN_ALL {
             return Ok(Learned::Nothing);
         }
-        self.profiles.insert(profile.signer(), profile.clone());
+        self.profiles.insert(profile.signer(), (person, profile.clone()));
         Ok(Learned::Profile(Box::new(profile)))
     }
 
@@ -110,23 +110,23 @@ impl Book {
 
     /// What a device calls itself.
     pub fn name(&self, device: DeviceId) -> Option<&str> {
-        self.profiles.get(&device).map(|profile| profile.name.as_str()).filter(|name| !name.is_empty())
+        self.profile(device).map(|profile| profile.name.as_str()).filter(|name| !name.is_empty())
     }
 
     /// A device's profile.
     pub fn profile(&self, device: DeviceId) -> Option<&Signed<Profile>> {
-        self.profiles.get(&device)
+        self.profiles.get(&device).map(|(_, profile)| profile)
     }
 
-    /// All profiles.
-    pub fn profiles(&self) -> impl Iterator<Item = &Signed<Profile>> {
-        self.profiles.values()
+    /// All profiles, with whose they were proven to be.
+    pub fn profiles(&self) -> impl Iterator<Item = (&Person, &Signed<Profile>)> {
+        self.profiles.values().map(|(person, profile)| (person, profile))
     }
 
     /// Forgets what no longer acts.
     pub fn forget_expired(&mut self, now: Timestamp) {
         self.offers.retain(|_, listing| listing.offer.expires > now);
-        self.profiles.retain(|_, profile| profile.expires > now);
+        self.profiles.retain(|_, (_, profile)| profile.expires > now);
         let offering: BTreeSet<DeviceId> = self.offers.keys().map(|(device, _)| *device).collect();
         self.doubted.retain(|device| offering.contains(device));
     }

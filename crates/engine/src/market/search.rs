@@ -1,8 +1,8 @@
 //! Which offers suit, in which order, and why; and where none does, what would have to give.
 
 use super::{Book, Listing, rate};
-use crate::reputation;
-use model::{Arithmetic, DeviceId, Mode, Rate, Resources, Span, Timestamp};
+use crate::State;
+use model::{Arithmetic, Audience, DeviceId, Mode, Rate, Resources, Span, Timestamp};
 
 /// What a tenant looks for.
 #[derive(Clone, Debug)]
@@ -91,6 +91,10 @@ pub enum Miss {
     },
     /// Its price cannot be counted.
     Uncountable,
+    /// It is for people whom its owner knows, and its owner is none of mine.
+    Stranger,
+    /// I do not deal with its owner.
+    Blocked,
 }
 
 /// An offer that fails in a few terms.
@@ -114,13 +118,12 @@ pub struct Found {
 }
 
 /// Looks through the book.
-pub fn search(book: &Book, reputation: &reputation::State, now: Timestamp, query: &Query) -> Found {
+pub fn search(book: &Book, state: &State, now: Timestamp, query: &Query) -> Found {
     let mut found = Found::default();
     let others = book.standing(now).filter(|listing| listing.offer.signer() != query.me);
     for listing in others.filter(|listing| query.host.is_none_or(|host| listing.offer.signer() == host)) {
         found.looked_at += 1;
-        let trust = reputation.score(listing.host.party.person).trust();
-        match judge(listing, trust, query) {
+        match judge(listing, state, query) {
             Ok((rate, weight)) => found.matches.push(Match { listing: listing.clone(), rate, weight }),
             Err(misses) => found.near.push(NearMiss { listing: listing.clone(), misses }),
         }
@@ -138,8 +141,9 @@ pub fn search(book: &Book, reputation: &reputation::State, now: Timestamp, query
     found
 }
 
-fn judge(listing: &Listing, trust: u32, query: &Query) -> Result<(Rate, Weight), Vec<Miss>> {
-    let offer = &listing.offer;
+fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weight), Vec<Miss>> {
+    let (offer, owner) = (&listing.offer, listing.host.party.person);
+    let trust = state.reputation.score(owner).trust();
     let share = &offer.share;
     let Ok(rate) = rate(&share.prices, &query.resources, &offer.speed) else {
         return Err(vec![Miss::Uncountable]);
@@ -155,6 +159,9 @@ fn judge(listing: &Listing, trust: u32, query: &Query) -> Result<(Rate, Weight),
         query.arch.as_ref().filter(|arch| **arch != offer.arch).map(|_| Miss::OtherArch),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
+        // Acquaintance goes both ways: whoever's owner I know, I take to know me.
+        (share.audience == Audience::Known && !state.people.knows(owner)).then_some(Miss::Stranger),
+        state.people.blocks(owner).then_some(Miss::Blocked),
     ];
     let misses: Vec<Miss> = checks.into_iter().flatten().collect();
     if !misses.is_empty() {
@@ -198,6 +205,11 @@ impl Miss {
             Miss::TooLittleTrust { trust } => {
                 format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)
             }
+            Miss::Stranger => {
+                "it is for people whom its owner knows: ask them for an invite, and `sublet join` it"
+                    .to_owned()
+            }
+            Miss::Blocked => "you have blocked its owner: `sublet people know` lets them in".to_owned(),
             Miss::Uncountable => "its price is too large to be counted".to_owned(),
         }
     }

@@ -1,12 +1,14 @@
 //! The documents that people sign with each other. Each says who may sign it, when it acts, and what it may contain.
 
 mod deal;
+mod invite;
 mod offer;
 mod person;
 mod rating;
 mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
+pub use invite::{Greeting, Invite, LONGEST_INVITE};
 pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use rating::{Aspect, Rating};

@@ -104,6 +104,8 @@ pub struct Sandbox {
 pub enum Audience {
     /// Whoever sees it.
     Everyone,
+    /// People whom the owner knows. Others see that it exists, and are refused.
+    Known,
 }
 
 /// What the owner decides about lending: everything in an offer that is not measured or derived.

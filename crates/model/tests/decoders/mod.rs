@@ -16,7 +16,7 @@ use std::fmt::Debug;
 pub type Decoder = fn(&[u8]) -> bool;
 
 /// Each decoder by the name of its fuzz target and of its corpus.
-pub const DECODERS: [(&str, Decoder); 15] = [
+pub const DECODERS: [(&str, Decoder); 17] = [
     ("envelope", envelope),
     ("device", document::<DeviceCertificate>),
     ("profile", document::<Profile>),
@@ -28,6 +28,8 @@ pub const DECODERS: [(&str, Decoder); 15] = [
     ("renewal", document::<Renewal>),
     ("end", document::<End>),
     ("rating", document::<Rating>),
+    ("invite", document::<Invite>),
+    ("greeting", document::<Greeting>),
     ("request", message::<Request>),
     ("response", message::<Response>),
     ("head", message::<StreamHead>),

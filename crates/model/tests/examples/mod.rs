@@ -230,6 +230,29 @@ pub fn rating() -> Signed<Rating> {
     signed(&tenant().device, rating)
 }
 
+pub fn invite() -> Signed<Invite> {
+    let invite = Invite {
+        certificate: host().certificate().unverified(),
+        name: "Ada".into(),
+        addresses: vec!["/ip4/192.0.2.7/udp/4001/quic-v1".into()],
+        nonce: Nonce([5; 16]),
+        issued: NOW,
+        expires: NOW + Span::days(7),
+    };
+    signed(&host().device, invite)
+}
+
+pub fn greeting() -> Signed<Greeting> {
+    let greeting = Greeting {
+        invite: invite().id(),
+        certificate: tenant().certificate().unverified(),
+        name: "Bo".into(),
+        issued: NOW,
+        expires: NOW + Span::days(7),
+    };
+    signed(&tenant().device, greeting)
+}
+
 fn signed<T: Document>(key: &Key, document: T) -> Signed<T> {
     key.sign(&document).expect("an example is valid")
 }
@@ -257,6 +280,8 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("renewal", renewal().first_signed().bytes().to_vec()),
         ("end", end().bytes().to_vec()),
         ("rating", rating().bytes().to_vec()),
+        ("invite", invite().bytes().to_vec()),
+        ("greeting", greeting().bytes().to_vec()),
     ]
 }
 
@@ -269,6 +294,7 @@ pub fn requests() -> Vec<Request> {
         Request::Renew(renewal().first_signed().unverified()),
         Request::End(end().unverified()),
         Request::Rate(rating().unverified()),
+        Request::Greet(greeting().unverified()),
         Request::Standing(standing()),
         Request::Where { lease: lease().id() },
     ]
@@ -364,7 +390,22 @@ pub fn life() -> Vec<Record> {
             other: offer(8).bytes().to_vec(),
         },
     ]);
+    records.extend(acquaintance());
     records
+}
+
+/// How two people come to know each other, as both write it down.
+fn acquaintance() -> Vec<Record> {
+    let contact = Contact { name: "Bo".into(), note: "from next door".into(), regard: Regard::Known };
+    let person = tenant().party().person;
+    vec![
+        Record::Regarded { person, contact: Some(contact) },
+        Record::Invited { invite: invite(), uses: 1 },
+        Record::Withdrawn { invite: invite().id() },
+        Record::Greeted { invite: invite().id(), person },
+        Record::Accepting { invite: invite(), greeting: greeting() },
+        Record::Answered { invite: invite().id(), refusal: None },
+    ]
 }
 
 /// The life as it stands in a record: one a second.
