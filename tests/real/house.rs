@@ -1,7 +1,9 @@
 //! Nodes as processes of the very program, and busybox as their guest.
 
 use api::node::model::{Amount, Currency, Span};
-use api::shapes::{Build, Event, Lease, LeaseState, Money, Port, Prices, RentWish, Seconds, ShareWish};
+use api::shapes::{
+    Build, Event, Lease, LeaseState, Money, Network, Port, Prices, RentWish, Seconds, ShareWish,
+};
 use api::{Client, ClientError};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -302,6 +304,7 @@ pub fn shell(command: &str) -> RentWish {
         on: None,
         min_trust: 0,
         ports: Vec::<Port>::new(),
+        network: Network::None,
     }
 }
 

@@ -5,7 +5,8 @@ use crate::shapes::{Seconds, ShareWish};
 use node::engine::market::rate;
 use node::machine::inventory::Inventory;
 use node::model::{
-    Audience, Currency, Invalid, Mode, Prices, Rate, RenewalTerms, Resources, Share, Span, Speed, Terms,
+    Audience, Currency, Invalid, Mode, NetworkPolicy, Prices, Rate, RenewalTerms, Resources, Share, Span,
+    Speed, Terms,
 };
 
 /// The speed of a machine that was not measured yet, for what is suggested: that of the reference.
@@ -44,8 +45,16 @@ pub fn suggested(inventory: &Inventory, speed: &Speed) -> Share {
         fetch_within: Span::minutes(15),
         start_within: Span::minutes(1),
         renewal: RenewalTerms::Automatic { longest: Span::days(7) },
+        network_rate: 0,
     };
-    let share = Share { resources, prices, terms, audience: Audience::Everyone, region: String::new() };
+    let share = Share {
+        resources,
+        prices,
+        terms,
+        audience: Audience::Everyone,
+        network: NetworkPolicy::None,
+        region: String::new(),
+    };
     Share { terms: Terms { credit: longest_lease(&share, speed), ..terms }, ..share }
 }
 
@@ -70,14 +79,17 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
         fetch_within: span(wish.fetch_within, share.terms.fetch_within),
         start_within: span(wish.start_within, share.terms.start_within),
         renewal: wish.renewal.map_or(share.terms.renewal, RenewalTerms::from),
+        network_rate: wish.network_rate.unwrap_or(share.terms.network_rate),
     };
     let region = wish.region.clone().unwrap_or(share.region);
     let same_prices = prices == share.prices;
+    let network = wish.network.as_ref().map(NetworkPolicy::try_from).transpose()?.unwrap_or(share.network);
     let mut changed = Share {
         resources,
         prices,
         terms,
         audience: wish.audience.map_or(share.audience, Into::into),
+        network,
         region,
     };
     match &wish.credit {

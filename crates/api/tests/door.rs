@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use sublet_api::node::{self, Config, NodeHandle};
-use sublet_api::shapes::{Build, LeaseState, Query, RentWish, Seconds, ShareWish};
+use sublet_api::shapes::{Build, LeaseState, Network, Query, RentWish, Seconds, ShareWish};
 use sublet_api::{Client, ClientError, Guard, Token, router, serve, socket_path, token_path};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -215,6 +215,7 @@ async fn an_image_is_built_listed_and_removed() {
         on: None,
         min_trust: 0,
         ports: Vec::new(),
+        network: Network::None,
     };
     let nobody = client.rent(&wish).await.unwrap_err();
     assert!(matches!(nobody, ClientError::Problem(problem) if problem.code == "no_offer"));

@@ -14,7 +14,7 @@
 
 use api::Client;
 use api::node::model::{Amount, Currency, Span};
-use api::shapes::{Build, Lease, LeaseState, Money, Port, Prices, RentWish, Seconds, ShareWish};
+use api::shapes::{Build, Lease, LeaseState, Money, Network, Port, Prices, RentWish, Seconds, ShareWish};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -170,6 +170,7 @@ fn wish(command: &[&str]) -> RentWish {
         on: None,
         min_trust: 0,
         ports: vec![],
+        network: Network::None,
     }
 }
 

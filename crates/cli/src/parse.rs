@@ -1,7 +1,7 @@
 //! What people type: sizes, times, cores, prices, ports.
 
-use api::node::model::{Amount, Span};
-use api::shapes::{Money, Port, Seconds};
+use api::node::model::{Amount, NetworkPolicy, Span};
+use api::shapes::{Money, Network, Port, Seconds};
 
 /// `512M`, `2G`, `1GiB`, `1.5g`, `1048576`: bytes, in powers of 1024 as for memory.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -52,6 +52,11 @@ pub fn port(text: &str) -> Result<Port, String> {
     let (local, guest) = text.split_once(':').unwrap_or(("0", text));
     let (local, guest) = (local.parse().map_err(|_| wrong())?, guest.parse().map_err(|_| wrong())?);
     if guest == 0 { Err(wrong()) } else { Ok(Port { local, guest }) }
+}
+
+/// `none`, `internet`, `allow:example.org:443,*.example.org:443`.
+pub fn network(text: &str) -> Result<Network, String> {
+    text.parse::<NetworkPolicy>().map(|policy| Network::from(&policy)).map_err(|error| error.to_string())
 }
 
 /// `NAME=value`, or `NAME` for the value that it has here.
@@ -134,6 +139,14 @@ mod tests {
         for text in ["", ":", "80:", "x:80", "70000:80", "8080:0", "1:2:3"] {
             assert!(port(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_policy_names_its_ports() {
+        assert_eq!(network("none"), Ok(Network::None));
+        let only = Network::Only { destinations: vec!["example.org:443".to_owned()] };
+        assert_eq!(network("allow:example.org:443"), Ok(only));
+        assert!(network("allow:example.org").is_err() && network("everything").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What people read: tables, fields, bars, short ids.
 
 use api::node::model::{self, resources};
-use api::shapes::{Money, Party, Prices, Resources, Seconds};
+use api::shapes::{Money, Network, Party, Prices, Resources, Seconds};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
@@ -108,6 +108,15 @@ pub fn prices(prices: &Prices) -> String {
             format!("barter: {}", list(core, memory_gib, disk_gib))
         }
         Prices::Rent { core, memory_gib, disk_gib } => format!("rent: {}", list(core, memory_gib, disk_gib)),
+    }
+}
+
+/// A network policy, as it is typed.
+pub fn network(policy: &Network) -> String {
+    match policy {
+        Network::None => "none".to_owned(),
+        Network::Only { destinations } => format!("allow:{}", destinations.join(",")),
+        Network::Internet => "internet".to_owned(),
     }
 }
 

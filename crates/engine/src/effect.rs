@@ -32,6 +32,8 @@ pub enum Effect {
         workload: Workload,
         /// With how much.
         resources: Resources,
+        /// The most bytes between it and the outside in a second, each way; nought: no limit.
+        network_rate: u64,
         /// How long the guest goes on when this node does not.
         grace: Span,
     },

@@ -1,7 +1,7 @@
 //! What can come in: from the owner, the tenant at this computer, its machine, and peers.
 
 use crate::effect::Topic;
-use model::{AskTerms, Id, Lease, Nonce, Offer, PeerKey, Share, Signed, Span, Speed, Timestamp};
+use model::{AskTerms, Id, Lease, Nonce, Offer, PeerKey, Share, Signed, Span, Speed, Timestamp, Traffic};
 use model::{Request, Response};
 
 /// One thing to decide about.
@@ -146,4 +146,6 @@ pub struct Meter {
     pub memory_peak: u64,
     /// Time in which the guest stood still.
     pub frozen: Span,
+    /// What passed between it and the outside.
+    pub traffic: Traffic,
 }

@@ -116,6 +116,29 @@ fn a_price_that_cannot_be_counted_to_the_end_is_refused() {
 }
 
 #[test]
+fn a_guest_reaches_no_more_than_the_host_offers() {
+    let reach = |policy: &str| {
+        let mut wanted = wish();
+        wanted.workload.network = policy.parse().unwrap();
+        wanted
+    };
+    let mut world = World::of(1);
+    let ask = world.ask(TENANT, reach("internet"));
+    assert_eq!(world.refusal(TENANT, ask).0, "out_of_reach", "nothing is offered unless the owner says so");
+    let network = "allow:*.example.org:443".parse().unwrap();
+    let mut world = World::lending(Share { network, ..share() }, 1, 1);
+    let ask = world.ask(TENANT, reach("allow:a.example.org:443,b.example.org:80"));
+    let (code, sentence) = world.refusal(TENANT, ask);
+    assert_eq!(code, "out_of_reach");
+    assert!(sentence.starts_with("b.example.org:80 is not among"), "{sentence}");
+    let lease = world.deal(TENANT, reach("allow:a.example.org:443"));
+    assert_eq!(
+        world.lease(HOST, lease).contract.workload.network,
+        "allow:a.example.org:443".parse().unwrap()
+    );
+}
+
+#[test]
 fn capacity_comes_back_when_a_quote_lapses() {
     let mut world = World::of(2);
     let all = AskTerms { resources: share().resources, cap: rate("100 EUR"), ..wish() };

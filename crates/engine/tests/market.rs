@@ -4,7 +4,7 @@ use crate::world::{BEGIN, HOST, ONE_CORE, TENANT, World, person, share, speed, w
 use engine::State;
 use engine::input::Tenant;
 use engine::market::{Book, Found, Learned, Miss, Query, STANDS, Weight, search};
-use model::{Currency, Mode, Offer, Prices, Profile, Rate, Sandbox, Share, Signed, Span};
+use model::{Currency, Mode, NetworkPolicy, Offer, Prices, Profile, Rate, Sandbox, Share, Signed, Span};
 
 #[test]
 fn the_cheapest_for_its_speed_comes_first_and_says_why() {
@@ -254,6 +254,32 @@ fn an_offer_is_said_again_when_it_has_changed_or_grows_old_and_else_not() {
     assert_eq!(world.offer(), closed, "silence needs no saying");
 }
 
+#[test]
+fn what_guests_may_not_reach_is_named() {
+    let mut book = Book::default();
+    offers(&mut book, 1, |_| {});
+    offers(&mut book, 2, |offer| offer.share.network = policy("allow:*.example.org:443"));
+    offers(&mut book, 3, |offer| offer.share.network = policy("internet"));
+    let wants = |network| find(&book, &Query { network: policy(network), ..query() });
+    assert_eq!(wants("none").matches.len(), 3);
+    assert_eq!(wants("allow:a.example.org:443").matches.len(), 2);
+    let found = wants("allow:a.example.org:443,example.org:80");
+    assert_eq!(found.matches.len(), 1);
+    let mut remedies: Vec<String> =
+        found.near.iter().flat_map(|near| near.misses.iter().map(Miss::remedy)).collect();
+    remedies.sort();
+    let expected = [
+        "its guests may not reach example.org:80: ask for less with --net",
+        "its guests reach nothing outside: ask for `--net none`",
+    ];
+    assert_eq!(remedies, expected);
+    assert_eq!(wants("internet").matches.len(), 1);
+}
+
+fn policy(text: &str) -> NetworkPolicy {
+    text.parse().unwrap()
+}
+
 /// One core for a while, for at most 10 EUR an hour.
 fn query() -> Query {
     let cap = Some(Rate::hourly("10 EUR".parse().unwrap()));
@@ -264,6 +290,7 @@ fn query() -> Query {
         cap,
         mode: None,
         arch: None,
+        network: NetworkPolicy::None,
         host: None,
         min_core: 0,
         min_trust: 0,

@@ -11,10 +11,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, supervise};
+use sublet_machine::network::{Internet, Network};
 use tokio::sync::mpsc;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -38,7 +40,7 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     make_image(&image)?;
     let (sender, mut events) = mpsc::channel(16);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
-    let guests = Guests::open(dir.path().join("guests"), supervisor, sender)?;
+    let guests = Guests::open(dir.path().join("guests"), supervisor, sender, Arc::new(Internet::default()))?;
     write_bundle(&guests, &image, dir.path()).await?;
     events.recv().await;
 
@@ -222,6 +224,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
             open_files: 1024,
             log_bytes: 1 << 20,
         },
+        network: Network::default(),
         grace: Grace::default(),
     })
 }

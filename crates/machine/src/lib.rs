@@ -5,3 +5,4 @@ pub mod doctor;
 pub mod guest;
 pub mod image;
 pub mod inventory;
+pub mod network;

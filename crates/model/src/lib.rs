@@ -22,9 +22,9 @@ pub mod time;
 pub use amount::{Amount, Arithmetic, Currency, Rate};
 pub use contact::{Contact, Regard};
 pub use document::{
-    Ask, AskTerms, Aspect, Audience, DeviceCertificate, End, EndReason, Greeting, ImageDigest, Invite, Lease,
-    Mode, Offer, Party, Person, Prices, Profile, Quote, Rating, Receipt, Renewal, RenewalTerms, Sandbox,
-    Share, Side, Speed, Terms, Tick, Usage, Workload,
+    Ask, AskTerms, Aspect, Audience, Destination, DeviceCertificate, End, EndReason, Greeting, ImageDigest,
+    Invite, Lease, Mode, NetworkPolicy, Offer, Party, Person, Prices, Profile, Quote, Rating, Receipt,
+    Renewal, RenewalTerms, Sandbox, Share, Side, Speed, Terms, Tick, Traffic, Usage, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};
@@ -32,6 +32,33 @@ pub use message::{Denial, Request, Response};
 pub use phase::{FreezeReason, Phase};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};
+
+/// For `#[serde(with)]`: a value as its canonical bytes, inside a format in which a field cannot be left out.
+pub mod canonical {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes its bytes.
+    ///
+    /// # Errors
+    /// Those of the format around it.
+    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_bytes::Bytes::new(&crate::to_bytes(value)).serialize(serializer)
+    }
+
+    /// Reads its bytes.
+    ///
+    /// # Errors
+    /// Those of the format around it, and when the bytes are not the value's.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: for<'a> Deserialize<'a>,
+        D: Deserializer<'de>,
+    {
+        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        crate::from_bytes(&bytes).map_err(D::Error::custom)
+    }
+}
 
 /// The canonical bytes of a value: DAG-CBOR (<https://ipld.io/specs/codecs/dag-cbor/spec/>), one form for one value.
 ///

@@ -7,6 +7,7 @@ use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
 use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Usage};
 use machine::image::{Images, RunConfig};
+use machine::network::{Internet, Network};
 use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
 use net::Net;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ const LEAST_DISK: u64 = 1 << 20;
 pub struct Hands {
     pub net: Net,
     pub guests: Arc<Guests>,
+    pub internet: Arc<Internet>,
     pub images: Images,
     pub commands: mpsc::Sender<Command>,
 }
@@ -51,8 +53,8 @@ pub async fn execute(hands: Hands, effect: Effect) {
     let outcome = match effect {
         Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
         Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
-        Effect::Start { lease, workload, resources, grace } => {
-            start(&hands, lease, &workload, &resources, grace).await
+        Effect::Start { lease, workload, resources, network_rate, grace } => {
+            start(&hands, lease, &workload, &resources, network_rate, grace).await
         }
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
@@ -101,6 +103,7 @@ async fn start(
     lease: Id<Lease>,
     workload: &Workload,
     resources: &Resources,
+    network_rate: u64,
     grace: Span,
 ) -> Outcome {
     let failed = |workload, detail: String| {
@@ -120,6 +123,7 @@ async fn start(
         user: prepared.config.user.clone(),
         hostname: format!("guest-{}", lease.short()),
         limits: limits(resources),
+        network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
     };
     match hands.guests.start(&spec).await {
@@ -213,7 +217,12 @@ pub fn ended(lease: Id<Lease>, state: &GuestState, usage: &Usage) -> Option<Mach
 }
 
 fn metered(usage: &Usage) -> Meter {
-    Meter { cpu: Span(usage.cpu_ms), memory_peak: usage.memory_peak, frozen: Span(usage.frozen_ms) }
+    Meter {
+        cpu: Span(usage.cpu_ms),
+        memory_peak: usage.memory_peak,
+        frozen: Span(usage.frozen_ms),
+        traffic: usage.traffic,
+    }
 }
 
 fn done_or_again(result: Result<(), GuestError>) -> Outcome {

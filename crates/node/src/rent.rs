@@ -7,7 +7,10 @@ use engine::input::Tenant;
 use engine::lease::Outcome;
 use engine::market::{Found, Match, Query, search};
 use engine::{Input, Reply};
-use model::{Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, Nonce, Rate, Resources, Span, Workload};
+use model::{
+    Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, Rate, Resources, Span,
+    Workload,
+};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
@@ -39,6 +42,8 @@ pub struct Rent {
     pub host: Option<DeviceId>,
     /// The least score, in thousandths.
     pub min_trust: u32,
+    /// What the guest is to reach outside.
+    pub network: NetworkPolicy,
     /// Ports: here, and in the guest. Nought here takes a free one.
     pub ports: Vec<(u16, u16)>,
 }
@@ -61,6 +66,8 @@ impl NodeHandle {
             command: rent.command.clone(),
             env: rent.env.clone(),
             ports: rent.ports.iter().map(|(_, guest)| *guest).collect(),
+            udp_ports: Vec::new(),
+            network: rent.network.clone(),
         };
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
@@ -89,6 +96,7 @@ impl NodeHandle {
             cap: rent.cap,
             mode: rent.mode,
             arch: Some(arch.to_owned()),
+            network: rent.network.clone(),
             host: rent.host,
             min_core: 0,
             min_trust: rent.min_trust,

@@ -14,6 +14,7 @@ use engine::market::Learned;
 use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
 use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime};
 use machine::image::{Images, Platform};
+use machine::network::Internet;
 use model::envelope::Claim;
 use model::{
     Document, Id, Invalid, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side,
@@ -21,6 +22,7 @@ use model::{
 };
 use net::NetEvent;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -71,12 +73,14 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let images =
         tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
     let (guest_sender, guest_events) = mpsc::channel(COMMANDS);
-    let guests = Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender)
-        .map_err(Fault::Guest)?;
+    let internet = Arc::new(Internet::default());
+    let guests =
+        Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender, internet.clone())
+            .map_err(Fault::Guest)?;
     let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (events, _) = broadcast::channel(EVENTS);
-    let hands = Hands { net, guests: Arc::new(guests), images, commands: commands.clone() };
+    let hands = Hands { net, guests: Arc::new(guests), internet, images, commands: commands.clone() };
     let core = Core {
         clock,
         engine,
@@ -395,6 +399,7 @@ impl Loop {
                 objects.iter().for_each(|bytes| self.learn(bytes, Some(from)));
             }
             NetEvent::Addresses(addresses) => {
+                self.hands.internet.know(hosts_in(&addresses));
                 self.core.addresses = addresses;
                 self.publish();
             }
@@ -558,6 +563,12 @@ fn news(lease: Id<Lease>, phase: Phase, guest: Option<&GuestSeen>) -> Option<Mac
         None if runs => Some(Machine::Gone { lease, detail: "no guest runs under this lease".to_owned() }),
         None => None,
     }
+}
+
+/// The addresses at which we are reached from outside, such as that of our router. Those of relays are not ours.
+fn hosts_in(addresses: &[String]) -> Vec<IpAddr> {
+    let direct = addresses.iter().filter(|address| !address.contains("/p2p-circuit"));
+    direct.filter_map(|address| address.split('/').nth(2)?.parse().ok()).collect()
 }
 
 /// What the store and the network sort a profile or an offer by; none for other kinds. It was verified before.

@@ -5,8 +5,8 @@ use machine::guest::supervise;
 use machine::image::BuildSpec;
 use model::record::Account;
 use model::{
-    Audience, Currency, EndReason, Id, Lease, Mode, Phase, Prices, RenewalTerms, Resources, Share, Side,
-    Span, Speed, Terms,
+    Audience, Currency, EndReason, Id, Lease, Mode, NetworkPolicy, Phase, Prices, RenewalTerms, Resources,
+    Share, Side, Span, Speed, Terms,
 };
 use node::{Config, Error, NodeHandle, Rent};
 use std::fs;
@@ -96,8 +96,10 @@ fn share() -> Share {
             fetch_within: Span::seconds(30),
             start_within: Span::seconds(10),
             renewal: RenewalTerms::Automatic { longest: Span::hours(1) },
+            network_rate: 0,
         },
         audience: Audience::Everyone,
+        network: NetworkPolicy::None,
         region: "EU".into(),
     }
 }
@@ -114,6 +116,7 @@ fn rent(command: &[&str]) -> Rent {
         host: None,
         min_trust: 0,
         ports: Vec::new(),
+        network: NetworkPolicy::None,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use node::model::{
-    AskTerms, Audience, Currency, DeviceCertificate, EndReason, ImageDigest, Key, Mode, Nonce, Party,
-    PeerKey, Prices, Rate, RenewalTerms, Resources, Sandbox, Share, Side, Speed, Terms, Timestamp, Usage,
-    Workload,
+    AskTerms, Audience, Currency, DeviceCertificate, EndReason, ImageDigest, Key, Mode, NetworkPolicy, Nonce,
+    Party, PeerKey, Prices, Rate, RenewalTerms, Resources, Sandbox, Share, Side, Speed, Terms, Timestamp,
+    Usage, Workload,
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -43,6 +43,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         fetch_within: Span::minutes(10),
         start_within: Span::minutes(1),
         renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
+        network_rate: 0,
     };
     let resources = Resources { cpu_millis: 1_000, memory: 1 << 30, disk: 0 };
     let share = Share {
@@ -50,6 +51,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         prices: Prices { mode: Mode::Rent, currency: EUR, core: 20_000, memory_gib: 0, disk_gib: 0 },
         terms,
         audience: Audience::Everyone,
+        network: NetworkPolicy::None,
         region: String::new(),
     };
     let offer = host.device.sign(&Offer {
@@ -72,6 +74,8 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         command: Vec::new(),
         env: Vec::new(),
         ports: Vec::new(),
+        udp_ports: Vec::new(),
+        network: NetworkPolicy::None,
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));

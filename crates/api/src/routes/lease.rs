@@ -42,6 +42,7 @@ pub async fn rent(
         mode: wish.mode.map(Into::into),
         host,
         min_trust: wish.min_trust,
+        network: (&wish.network).try_into()?,
         ports: wish.ports.iter().map(|port| (port.local, port.guest)).collect(),
     };
     let lease = agree(&door.node, rent).await?;

@@ -76,6 +76,7 @@ fn read(core: &Core, query: &Query, me: DeviceId) -> Result<market::Query, Probl
         cap: query.max_price.as_ref().map(|price| Rate::hourly(price.into())),
         mode: query.mode.map(Into::into),
         arch: query.arch.clone(),
+        network: (&query.network).try_into()?,
         host: query.on.as_deref().map(|text| find_host(core, text)).transpose()?,
         min_core: query.min_core,
         min_trust: query.min_trust,

@@ -1,6 +1,7 @@
 //! Leases, and what is asked for them.
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
+use super::network::{Network, Traffic};
 use super::offer::Terms;
 use node::Forward as Forwarded;
 use node::engine::lease::Lease as Stands;
@@ -43,6 +44,9 @@ pub struct RentWish {
     /// Ports of this computer that shall lead into the guest.
     #[serde(default)]
     pub ports: Vec<Port>,
+    /// What the guest is to reach outside; nothing when nobody says.
+    #[serde(default)]
+    pub network: Network,
 }
 
 /// A port of this computer's loopback that leads to a port of a guest.
@@ -284,6 +288,8 @@ pub struct Workload {
     pub command: Vec<String>,
     /// Guest ports that the tenant may reach.
     pub ports: Vec<u16>,
+    /// What the guest may reach outside.
+    pub network: Network,
 }
 
 impl From<&model::Workload> for Workload {
@@ -294,6 +300,7 @@ impl From<&model::Workload> for Workload {
             command: workload.command.clone(),
             // The environment often holds secrets, and nobody has to be shown their own.
             ports: workload.ports.clone(),
+            network: (&workload.network).into(),
         }
     }
 }
@@ -322,6 +329,8 @@ pub struct Total {
     pub cpu: Seconds,
     /// The most memory that it held, in bytes.
     pub memory_peak_bytes: u64,
+    /// What passed between the guest and the outside, as its host says. It changes no amount.
+    pub traffic: Traffic,
     /// Whether the lease has ended with it.
     pub last: bool,
     /// When the host signed.
@@ -338,6 +347,7 @@ impl From<&Tick> for Total {
             billed: Seconds(usage.billed()),
             cpu: Seconds(usage.cpu),
             memory_peak_bytes: usage.memory_peak,
+            traffic: usage.traffic.into(),
             last: tick.last,
             issued: Moment(tick.issued),
         }

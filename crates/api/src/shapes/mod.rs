@@ -8,6 +8,7 @@ mod image;
 mod lease;
 mod ledger;
 mod machine;
+mod network;
 mod offer;
 mod peer;
 mod people;
@@ -23,6 +24,7 @@ pub use lease::{
 };
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
+pub use network::{Network, Traffic};
 pub use offer::{
     Audience, Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share,
     ShareWish, Speed, Terms, Weight,

@@ -1,6 +1,7 @@
 //! What is lent: by this machine, and by others.
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds};
+use super::network::Network;
 use node::engine::market::Listing as Listed;
 use node::model::{self, Amount, Currency, Invalid, Span};
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,9 @@ pub struct Terms {
     pub start_within: Seconds,
     /// Whether and how it can be made longer.
     pub renewal: Renewal,
+    /// The most bytes between a guest and the outside in a second, each way; nought: no limit.
+    #[serde(default)]
+    pub network_rate: u64,
 }
 
 impl Terms {
@@ -156,6 +160,7 @@ impl Terms {
             fetch_within: Seconds(terms.fetch_within),
             start_within: Seconds(terms.start_within),
             renewal: terms.renewal.into(),
+            network_rate: terms.network_rate,
         }
     }
 }
@@ -171,6 +176,7 @@ impl From<&Terms> for model::Terms {
             fetch_within: terms.fetch_within.0,
             start_within: terms.start_within.0,
             renewal: terms.renewal.into(),
+            network_rate: terms.network_rate,
         }
     }
 }
@@ -214,6 +220,9 @@ pub struct Share {
     pub terms: Terms,
     /// To whom.
     pub audience: Audience,
+    /// The most that a guest may reach outside.
+    #[serde(default)]
+    pub network: Network,
     /// Where the machine says it is; empty when the owner does not say.
     pub region: String,
 }
@@ -225,6 +234,7 @@ impl From<&model::Share> for Share {
             prices: (&share.prices).into(),
             terms: Terms::of(&share.terms, share.prices.currency),
             audience: share.audience.into(),
+            network: (&share.network).into(),
             region: share.region.clone(),
         }
     }
@@ -245,6 +255,7 @@ impl TryFrom<&Share> for model::Share {
             prices,
             terms,
             audience: share.audience.into(),
+            network: (&share.network).try_into()?,
             region: share.region.clone(),
         })
     }
@@ -281,6 +292,10 @@ pub struct ShareWish {
     pub renewal: Option<Renewal>,
     /// To whom.
     pub audience: Option<Audience>,
+    /// The most that a guest may reach outside.
+    pub network: Option<Network>,
+    /// The most bytes between a guest and the outside in a second, each way; nought: no limit.
+    pub network_rate: Option<u64>,
     /// Where the machine says it is.
     pub region: Option<String>,
 }
@@ -412,6 +427,8 @@ pub struct Query {
     pub mode: Option<Mode>,
     /// Only this architecture, as OCI names it.
     pub arch: Option<String>,
+    /// What the guest is to reach outside.
+    pub network: Network,
     /// Only this host: the first digits of its device, person or peer, its peer id, or its name.
     pub on: Option<String>,
     /// The least speed of one core, in rating units.
@@ -431,6 +448,7 @@ impl Default for Query {
             max_price: None,
             mode: None,
             arch: None,
+            network: Network::None,
             on: None,
             min_core: 0,
             min_trust: 0,

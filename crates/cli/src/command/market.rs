@@ -5,7 +5,7 @@ use crate::args::Size;
 use crate::desk::Desk;
 use crate::parse;
 use crate::show::{Table, amounts, party, per_cent, short};
-use api::shapes::{Found, Mode, Money, NearMiss, Query, Seconds};
+use api::shapes::{Found, Mode, Money, NearMiss, Network, Query, Seconds};
 use clap::{Args, ValueEnum};
 
 /// What to look for.
@@ -28,6 +28,9 @@ pub struct MarketArgs {
     /// Only this host: its name, or the first digits of its device, person or peer.
     #[arg(long, value_name = "HOST")]
     on: Option<String>,
+    /// What the guest is to reach outside: `none`, `internet`, or a list such as `allow:example.org:443`.
+    #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
+    net: Network,
     /// The least speed of one core, in rating units.
     #[arg(long, value_name = "UNITS", default_value_t = 0)]
     min_core: u32,
@@ -70,6 +73,7 @@ pub async fn run(desk: &Desk<'_>, args: MarketArgs) -> Done {
         max_price: args.max_price,
         mode: args.mode.map(Mode::from),
         arch: args.arch,
+        network: args.net,
         on: args.on,
         min_core: args.min_core,
         min_trust: args.min_trust,

@@ -3,8 +3,9 @@
 use crate::Done;
 use crate::desk::Desk;
 use crate::parse;
-use crate::show::{amounts, fields, prices, time};
-use api::shapes::{Money, MyOffer, Prices, Renewal, Seconds, Share, ShareWish};
+use crate::show::{amounts, fields, network, prices, time};
+use api::node::model::resources::bytes;
+use api::shapes::{Money, MyOffer, Network, Prices, Renewal, Seconds, Share, ShareWish};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// What to do with the offer.
@@ -58,6 +59,13 @@ struct SetArgs {
     /// To whom.
     #[arg(long = "for", value_name = "WHO")]
     audience: Option<Audience>,
+    /// The most that guests may reach outside: `none`, `internet` (what is public, never this computer or its network),
+    /// or a list such as `allow:example.org:443,*.example.org:80`.
+    #[arg(long, value_name = "POLICY", value_parser = parse::network)]
+    net: Option<Network>,
+    /// The most bytes between a guest and the outside in a second, each way, such as 2M; 0 for no limit.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    net_rate: Option<u64>,
     /// Where the machine is: a country, or a finer name.
     #[arg(long, value_name = "PLACE")]
     region: Option<String>,
@@ -142,6 +150,8 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
         start_within: None,
         renewal: args.renew,
         audience: args.audience.map(Into::into),
+        network: args.net,
+        network_rate: args.net_rate,
         region: args.region,
     }
 }
@@ -206,6 +216,7 @@ fn words(share: &Share) -> String {
         ("grace", time(terms.grace)),
         ("credit", if terms.credit.micros == 0 { String::new() } else { terms.credit.text.clone() }),
         ("for", whom(share)),
+        ("reach", reach(share)),
         ("region", share.region.clone()),
     ])
 }
@@ -214,6 +225,15 @@ fn whom(share: &Share) -> String {
     match share.audience {
         api::shapes::Audience::Everyone => String::new(),
         api::shapes::Audience::Known => "people you know".to_owned(),
+    }
+}
+
+/// What guests may reach, and how fast.
+fn reach(share: &Share) -> String {
+    match (&share.network, share.terms.network_rate) {
+        (Network::None, _) => "guests reach nothing outside".to_owned(),
+        (policy, 0) => network(policy),
+        (policy, rate) => format!("{}, at most {} a second each way", network(policy), bytes(rate)),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::fail::{Failure, INTERRUPTED};
 use crate::interrupt::Interrupt;
 use crate::parse;
 use crate::show::{byte_bar, party, short, spinner, time};
-use api::shapes::{Event, Lease, LeaseState, Money, Port, RentWish, Seconds};
+use api::shapes::{Event, Lease, LeaseState, Money, Network, Port, RentWish, Seconds};
 use api::{Events, Pieces};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// A port of this computer that shall lead into the guest; GUEST alone takes a free one. May be given several times.
     #[arg(short, long = "port", value_name = "LOCAL:GUEST", value_parser = parse::port)]
     ports: Vec<Port>,
+    /// What the guest may reach outside: `none`, `internet`, or a list such as `allow:example.org:443,*.example.org:80`.
+    #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
+    net: Network,
     /// A variable for the guest; NAME alone passes on the value here. May be given several times.
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = parse::variable)]
     env: Vec<String>,
@@ -72,6 +75,7 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
         on: args.on,
         min_trust: args.min_trust,
         ports: args.ports,
+        network: args.net,
     };
     let asking = spinner("looking for a host");
     let lease = tokio::select! {

@@ -7,8 +7,8 @@ use super::web;
 use anyhow::{Context, Result, bail, ensure};
 use api::node::model::{Currency, Span};
 use api::shapes::{
-    Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Port, Prices, Query, RentWish, Seconds,
-    ShareWish,
+    Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Network, Port, Prices, Query, RentWish,
+    Seconds, ShareWish,
 };
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -180,6 +180,7 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         on: Some(found.offer.host.device.clone()),
         min_trust: 0,
         ports: vec![Port { local: 0, guest: GUEST_PORT }],
+        network: Network::None,
     };
     let since = Instant::now();
     let lease = tenant.client().rent(&wish).await.context("agree a lease")?;

@@ -103,6 +103,9 @@ pub fn quote(
     if ask.terms.term > share.terms.longest {
         return Err(Refusal::TermTooLong { asked: ask.terms.term, longest: share.terms.longest }.into());
     }
+    if let Some(lack) = share.network.lacks(&ask.terms.workload.network) {
+        return Err(Refusal::OutOfReach { lack, offered: share.network.clone() }.into());
+    }
     let rate = rate(&share.prices, &ask.terms.resources, &offer.speed).map_err(Refusal::from)?;
     within_cap(rate, ask.terms.cap)?;
     // What could not be counted at the end would not be billed at all.

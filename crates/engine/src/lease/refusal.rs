@@ -1,6 +1,7 @@
 //! Why a deal or a step of a lease is refused.
 
-use model::{Amount, Arithmetic, Id, Lease, Offer, Phase, Rate, Resources, Side, Span};
+use model::document::Lack;
+use model::{Amount, Arithmetic, Id, Lease, NetworkPolicy, Offer, Phase, Rate, Resources, Side, Span};
 
 /// A decision against what was wanted, with the facts in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,14 @@ pub enum Refusal {
         asked: Span,
         /// The longest.
         longest: Span,
+    },
+    /// The guest would reach more than the host lets guests reach.
+    #[error("{lack} is not among what guests may reach here: {offered}")]
+    OutOfReach {
+        /// What is missing.
+        lack: Lack,
+        /// What guests may reach.
+        offered: NetworkPolicy,
     },
     /// The quote is not known: never given, expired, or used.
     #[error("the quote has expired or was never given")]
@@ -126,6 +135,7 @@ impl Refusal {
             Refusal::NoCapacity { .. } => "no_capacity",
             Refusal::PriceAboveCap { .. } => "price_above_cap",
             Refusal::TermTooLong { .. } => "term_too_long",
+            Refusal::OutOfReach { .. } => "out_of_reach",
             Refusal::UnknownQuote => "unknown_quote",
             Refusal::Differs(_) => "answer_differs",
             Refusal::UnknownLease(_) => "unknown_lease",
@@ -151,6 +161,7 @@ impl Refusal {
             Refusal::NoCapacity { .. } => "Ask for less, wait, or take another offer: `sublet market`.",
             Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
+            Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",
             Refusal::UnknownQuote => "Ask again.",
             Refusal::UnknownLease(_) => "`sublet ps --all` lists the leases.",
             Refusal::NoRenewal | Refusal::RenewalTooLong { .. } => {

@@ -228,8 +228,13 @@ fn tick(
     let Some(started) = lease.started else { return Vec::new() };
     // Stopping takes its time: what the guest uses of it after its term is nobody's debt.
     let elapsed = at.since(started).min(lease.term);
-    let usage =
-        Usage { elapsed, frozen: meter.frozen.min(elapsed), cpu: meter.cpu, memory_peak: meter.memory_peak };
+    let usage = Usage {
+        elapsed,
+        frozen: meter.frozen.min(elapsed),
+        cpu: meter.cpu,
+        memory_peak: meter.memory_peak,
+        traffic: meter.traffic,
+    };
     // A total never shrinks, whatever a clock or a meter does.
     let usage = match &lease.tick {
         Some(before) if usage.billed() < before.usage.billed() => before.usage,

@@ -75,7 +75,8 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         }),
         Phase::Starting => {
             let (workload, resources) = (lease.contract.workload.clone(), lease.contract.resources);
-            effects.push(Effect::Start { lease: id, workload, resources, grace: ALONE });
+            let network_rate = lease.contract.rules.network_rate;
+            effects.push(Effect::Start { lease: id, workload, resources, network_rate, grace: ALONE });
         }
         Phase::Running => {
             if lease.froze {

@@ -24,6 +24,7 @@ pub struct State {
     /// The machine's speed, once it was measured.
     pub speed: Option<Speed>,
     /// What the owner lends.
+    #[serde(with = "model::canonical")]
     pub share: Option<Share>,
     /// The offer that stands, or was taken back.
     pub offer: Option<Signed<Offer>>,

@@ -2,7 +2,8 @@
 
 use super::{Book, Listing, rate};
 use crate::State;
-use model::{Arithmetic, Audience, DeviceId, Mode, Rate, Resources, Span, Timestamp};
+use model::document::Lack;
+use model::{Arithmetic, Audience, DeviceId, Mode, NetworkPolicy, Rate, Resources, Span, Timestamp};
 
 /// What a tenant looks for.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Query {
     pub mode: Option<Mode>,
     /// Only this architecture.
     pub arch: Option<String>,
+    /// What the guest is to reach outside.
+    pub network: NetworkPolicy,
     /// Only offers of this device.
     pub host: Option<DeviceId>,
     /// The least speed of one core, in rating units.
@@ -50,7 +53,7 @@ pub struct Weight {
 }
 
 /// A term of a query that an offer does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     /// It lends less than is wanted.
     TooSmall {
@@ -79,6 +82,13 @@ pub enum Miss {
     },
     /// Another architecture.
     OtherArch,
+    /// Its guests may not reach what is wanted.
+    OutOfReach {
+        /// What is missing.
+        lack: Lack,
+        /// Whether they may reach anything.
+        nothing: bool,
+    },
     /// Slower than is wanted.
     TooSlow {
         /// Rating units of one core.
@@ -157,6 +167,10 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
             .filter(|mode| *mode != share.prices.mode)
             .map(|_| Miss::OtherMode { mode: share.prices.mode }),
         query.arch.as_ref().filter(|arch| **arch != offer.arch).map(|_| Miss::OtherArch),
+        share
+            .network
+            .lacks(&query.network)
+            .map(|lack| Miss::OutOfReach { lack, nothing: share.network.is_none() }),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
         // Acquaintance goes both ways: whoever's owner I know, I take to know me.
@@ -201,6 +215,12 @@ impl Miss {
             Miss::OtherMode { mode: Mode::Barter } => "it is for barter".to_owned(),
             Miss::OtherMode { mode: Mode::Rent } => "it is for rent".to_owned(),
             Miss::OtherArch => "it has another processor architecture: name an image for it".to_owned(),
+            Miss::OutOfReach { nothing: true, .. } => {
+                "its guests reach nothing outside: ask for `--net none`".to_owned()
+            }
+            Miss::OutOfReach { lack, nothing: false } => {
+                format!("its guests may not reach {lack}: ask for less with --net")
+            }
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
             Miss::TooLittleTrust { trust } => {
                 format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)

@@ -3,8 +3,8 @@
 use super::pretend::BEGIN;
 use engine::Identity;
 use model::{
-    AskTerms, Audience, Currency, DeviceCertificate, ImageDigest, Key, Mode, PeerKey, PersonId, Prices, Rate,
-    RenewalTerms, Resources, Share, Span, Speed, Terms, Workload,
+    AskTerms, Audience, Currency, DeviceCertificate, ImageDigest, Key, Mode, NetworkPolicy, PeerKey,
+    PersonId, Prices, Rate, RenewalTerms, Resources, Share, Span, Speed, Terms, Workload,
 };
 
 /// What the world's prices are counted in.
@@ -37,6 +37,7 @@ pub fn share() -> Share {
         prices: Prices { mode: Mode::Rent, currency: EUR, core: 3_600_000, memory_gib: 0, disk_gib: 0 },
         terms: rules(),
         audience: Audience::Everyone,
+        network: NetworkPolicy::None,
         region: "AT".to_owned(),
     }
 }
@@ -52,6 +53,7 @@ pub fn rules() -> Terms {
         fetch_within: Span::minutes(2),
         start_within: Span::seconds(30),
         renewal: RenewalTerms::Automatic { longest: Span::hours(2) },
+        network_rate: 0,
     }
 }
 
@@ -69,6 +71,8 @@ pub fn wish() -> AskTerms {
             command: vec!["work".to_owned()],
             env: Vec::new(),
             ports: vec![8080],
+            udp_ports: Vec::new(),
+            network: NetworkPolicy::None,
         },
         resources: ONE_CORE,
         term: Span::minutes(10),

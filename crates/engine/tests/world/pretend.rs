@@ -1,7 +1,7 @@
 //! What the world pretends: clocks, chance, a machine that runs guests. All else in it is real.
 
 use engine::input::{Machine, Meter};
-use model::{Id, Lease, Span, Timestamp};
+use model::{Id, Lease, Span, Timestamp, Traffic};
 use std::collections::BTreeMap;
 
 /// The world's beginning, by a clock that is right.
@@ -172,7 +172,12 @@ impl PretendMachine {
             return Machine::Gone { lease, detail: "no guest runs under this lease".to_owned() };
         };
         let until = guest.ended.map_or(now, |(at, _)| at);
-        let meter = Meter { cpu: guest.worked(now), memory_peak: 64 << 20, frozen: guest.stood_by(until) };
+        let meter = Meter {
+            cpu: guest.worked(now),
+            memory_peak: 64 << 20,
+            frozen: guest.stood_by(until),
+            traffic: Traffic::default(),
+        };
         match guest.ended {
             Some((at, code)) => Machine::Exited { lease, code, at: clock.shows(at), meter },
             None => Machine::Metered { lease, meter },

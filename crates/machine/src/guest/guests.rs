@@ -31,6 +31,7 @@ use super::supervisor::RUNNING;
 use super::watch::{ANSWER_WITHIN, Shared, Starting, ask};
 use super::wire::{Family, Request};
 use super::{GuestEvent, GuestSeen, GuestState};
+use crate::network::Outside;
 
 /// All guests of this node.
 pub struct Guests {
@@ -50,18 +51,19 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 impl Guests {
     /// Opens the guests in the directory `root`. `supervisor` is the command that runs this program's [`supervise`];
     /// `/proc/self/exe` as its first word stays right when the program is replaced on disk. Events are sent to
-    /// `events`; while it is full they wait.
+    /// `events`; while it is full they wait. What guests may reach, they reach through `outside`.
     ///
     /// Call [`Guests::seen`] next: it takes charge of guests that an earlier node left running.
     pub fn open(
         root: PathBuf,
         supervisor: Vec<OsString>,
         events: mpsc::Sender<GuestEvent>,
+        outside: Arc<dyn Outside>,
     ) -> Result<Guests, GuestError> {
         DirBuilder::new().recursive(true).mode(0o700).create(&root).doing("make the directory of guests")?;
         GuestDir::clear_unfinished(&root).doing("clear the directory of guests")?;
         Ok(Guests {
-            shared: Arc::new(Shared::new(root, events)),
+            shared: Arc::new(Shared::new(root, events, outside)),
             supervisor,
             runtime: Runtime::find(),
             preparing: Mutex::default(),

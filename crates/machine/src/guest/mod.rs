@@ -18,7 +18,7 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod supervisor;
-mod sys;
+pub(crate) mod sys;
 mod watch;
 mod wire;
 

@@ -85,7 +85,9 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
     let has = |name: &str| spec.env.iter().any(|entry| entry.split('=').next() == Some(name));
     let defaults = [("PATH", USUAL_PATH), ("HOME", &user.home), ("HOSTNAME", &spec.hostname)];
-    let missing = defaults.into_iter().filter(|(name, _)| !has(name));
+    let network = crate::network::environment(&spec.network);
+    let defaults = defaults.map(|(name, value)| (name, value.to_owned())).into_iter().chain(network);
+    let missing = defaults.filter(|(name, _)| !has(name));
     spec.env.iter().cloned().chain(missing.map(|(name, value)| format!("{name}={value}"))).collect()
 }
 

@@ -14,6 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use model::Traffic;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -88,6 +89,9 @@ pub struct Usage {
     pub frozen_ms: u64,
     /// Bytes that it printed, also those that are no longer kept.
     pub log_bytes: u64,
+    /// What passed between it and the outside. The node counts it, not the supervisor.
+    #[serde(default)]
+    pub traffic: Traffic,
 }
 
 /// A guest's directory.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::network::Network;
+
 /// Names a guest: the id of its lease. Written as 64 hex digits, also as the name of its directory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -85,6 +87,9 @@ pub struct GuestSpec {
     pub hostname: String,
     /// What it may take.
     pub limits: Limits,
+    /// What it may reach outside.
+    #[serde(default)]
+    pub network: Network,
     /// What becomes of it when no node looks after it.
     pub grace: Grace,
 }
@@ -285,6 +290,7 @@ mod tests {
                 open_files: 256,
                 log_bytes: 1 << 20,
             },
+            network: Network::default(),
             grace: Grace::default(),
         }
     }

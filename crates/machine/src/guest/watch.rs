@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use model::Traffic;
 use tokio::process::Child;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::AbortHandle;
@@ -20,6 +21,7 @@ use super::spec::GuestId;
 use super::supervisor::CONTROL;
 use super::wire::{LiveState, Reply, Request};
 use super::{GuestEvent, GuestSeen, GuestState};
+use crate::network::{Gateway, Knock, Outside, kept_traffic};
 
 /// A supervisor has one thread, which at most waits for a freeze.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub(super) struct Shared {
     events: mpsc::Sender<GuestEvent>,
     watches: Mutex<HashMap<GuestId, AbortHandle>>,
     starting: Mutex<HashMap<GuestId, Arc<tokio::sync::Mutex<()>>>>,
+    gateways: Mutex<HashMap<GuestId, Gateway>>,
+    pub(super) outside: Arc<dyn Outside>,
 }
 
 /// A guest that is being started: others who would start it wait, and nobody calls it lost.
@@ -57,13 +61,17 @@ impl Drop for Starting<'_> {
 }
 
 impl Shared {
-    pub(super) fn new(root: PathBuf, events: mpsc::Sender<GuestEvent>) -> Shared {
-        Shared { root, events, watches: Mutex::default(), starting: Mutex::default() }
+    pub(super) fn new(root: PathBuf, events: mpsc::Sender<GuestEvent>, outside: Arc<dyn Outside>) -> Shared {
+        let (watches, starting, gateways) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Shared { root, events, watches, starting, gateways, outside }
     }
 
     pub(super) fn stop_watching(&self) {
         for (_, watch) in locked(&self.watches).drain() {
             watch.abort();
+        }
+        for (_, gateway) in locked(&self.gateways).drain() {
+            gateway.traffic();
         }
     }
 
@@ -80,7 +88,9 @@ impl Shared {
     /// A guest that has a directory, as it is now.
     pub(super) async fn find(self: &Arc<Shared>, id: &GuestId) -> Result<GuestSeen, GuestError> {
         let dir = self.dir(id);
-        let seen = |state, usage| Ok(GuestSeen { id: *id, state, usage });
+        let seen = |state, usage| {
+            Ok(GuestSeen { id: *id, state, usage: Usage { traffic: self.traffic(id), ..usage } })
+        };
         if let Some(end) = dir.end().doing("read how the guest ended")? {
             return seen(end.how.into_state(end.at), end.usage);
         }
@@ -187,6 +197,9 @@ impl Shared {
         if watches.contains_key(&id) {
             return;
         }
+        if line.is_some() {
+            self.open_gateway(id);
+        }
         let shared = self.clone();
         let task = tokio::spawn(async move {
             match (&line, &mut child) {
@@ -196,12 +209,52 @@ impl Shared {
                 (None, None) => {}
             }
             locked(&shared.watches).remove(&id);
+            shared.close_gateway(id);
             shared.tell_end(id).await;
             if let Some(mut child) = child {
                 let _ = child.wait().await;
             }
         });
         watches.insert(id, task.abort_handle());
+    }
+
+    /// Opens the guest's way out, if its lease gives it one.
+    fn open_gateway(self: &Arc<Shared>, id: GuestId) {
+        let dir = self.dir(&id);
+        let network = match dir.orders() {
+            Ok(orders) => orders.spec.network,
+            Err(error) => return tracing::warn!(%id, %error, "what the guest may reach is not known"),
+        };
+        if network.policy.is_none() {
+            return;
+        }
+        let shared = self.clone();
+        let knock: Knock = Box::new(move |door| {
+            let shared = shared.clone();
+            Box::pin(async move {
+                match shared.ask(&id, Request::Door(door), "open a way out").await {
+                    Ok((_, socket)) => Ok(socket),
+                    Err(GuestError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {
+                        Ok(None)
+                    }
+                    Err(error) => Err(io::Error::other(error)),
+                }
+            })
+        });
+        let gateway = Gateway::open(&network, dir.path(), self.outside.clone(), knock);
+        locked(&self.gateways).insert(id, gateway);
+    }
+
+    fn close_gateway(&self, id: GuestId) {
+        if let Some(gateway) = locked(&self.gateways).remove(&id) {
+            gateway.traffic();
+        }
+    }
+
+    /// What passed between a guest and the outside until now.
+    fn traffic(&self, id: &GuestId) -> Traffic {
+        let open = locked(&self.gateways).get(id).map(Gateway::traffic);
+        open.unwrap_or_else(|| kept_traffic(self.dir(id).path()))
     }
 
     async fn tell_end(&self, id: GuestId) {

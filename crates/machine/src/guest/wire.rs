@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::record::Usage;
+use crate::network::Door;
 
 /// What a node asks of a supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub enum Request {
     Status,
     /// A socket of the guest's network, which the node then connects or binds as it likes.
     Socket(Family),
+    /// One of the sockets at which the outside begins for the guest.
+    Door(Door),
     /// Hold all its processes.
     Freeze,
     /// Let them go on.

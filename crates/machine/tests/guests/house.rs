@@ -3,19 +3,25 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
 use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime};
+use sublet_machine::network::Network;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::town::Town;
 
 /// Longer than anything here takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct House {
     pub guests: Guests,
+    /// What lies outside.
+    pub town: Arc<Town>,
     events: mpsc::Receiver<GuestEvent>,
     dir: TempDir,
 }
@@ -24,16 +30,17 @@ impl House {
     pub fn new() -> House {
         let dir = tempfile::tempdir().expect("a temporary directory");
         make_image(&dir.path().join("layer"));
-        let (guests, events) = open(&dir.path().join("guests"));
-        House { guests, events, dir }
+        let town = Arc::new(Town::default());
+        let (guests, events) = open(&dir.path().join("guests"), town.clone());
+        House { guests, town, events, dir }
     }
 
     /// The node stops, and starts again after `meanwhile`.
     pub async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
-        let (nobody, _) = open(&self.dir.path().join("unused"));
+        let (nobody, _) = open(&self.dir.path().join("unused"), self.town.clone());
         drop(std::mem::replace(&mut self.guests, nobody));
         meanwhile.await;
-        (self.guests, self.events) = open(&self.dir.path().join("guests"));
+        (self.guests, self.events) = open(&self.dir.path().join("guests"), self.town.clone());
     }
 
     /// A shell that runs `script`.
@@ -57,6 +64,7 @@ impl House {
                 open_files: 256,
                 log_bytes: 256 << 10,
             },
+            network: Network::default(),
             grace: Grace::default(),
         }
     }
@@ -117,7 +125,7 @@ impl House {
 
     /// Puts the guests elsewhere; there must be none yet.
     pub fn move_guests_to(&mut self, place: &str) {
-        (self.guests, self.events) = open(&self.dir.path().join(place));
+        (self.guests, self.events) = open(&self.dir.path().join(place), self.town.clone());
     }
 
     /// Another guest under the same id.
@@ -176,10 +184,10 @@ impl House {
 }
 
 /// `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
-fn open(root: &Path) -> (Guests, mpsc::Receiver<GuestEvent>) {
+fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
     let (sender, events) = mpsc::channel(64);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
-    let guests = Guests::open(root.to_owned(), supervisor, sender).expect("a directory of guests");
+    let guests = Guests::open(root.to_owned(), supervisor, sender, town).expect("a directory of guests");
     match std::env::var_os("SUBLET_RUNTIME") {
         Some(program) => (guests.with_runtime(Runtime::at(program.into())), events),
         None => (guests, events),
@@ -187,9 +195,10 @@ fn open(root: &Path) -> (Guests, mpsc::Receiver<GuestEvent>) {
 }
 
 fn make_image(layer: &Path) {
-    const TOOLS: [&str; 24] = [
+    const TOOLS: [&str; 26] = [
         "sh", "true", "sleep", "cat", "echo", "ls", "dd", "id", "ps", "nc", "yes", "head", "wc", "touch",
-        "mkdir", "rm", "hostname", "mount", "mknod", "tail", "kill", "httpd", "ip", "chmod",
+        "mkdir", "rm", "hostname", "mount", "mknod", "tail", "kill", "httpd", "ip", "chmod", "wget",
+        "nslookup",
     ];
     let busybox = Path::new("/bin/busybox");
     assert!(busybox.exists(), "these tests need /bin/busybox: apt-get install busybox-static");

@@ -7,7 +7,9 @@ mod ending;
 mod house;
 mod isolation;
 mod limits;
+mod network;
 mod talking;
+mod town;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +28,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Guests share the processors with each other and with the machine's other work; times stay meaningful.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let trials = [isolation::trials(), limits::trials(), ending::trials(), talking::trials()].concat();
+    let trials =
+        [isolation::trials(), limits::trials(), ending::trials(), talking::trials(), network::trials()]
+            .concat();
     libtest_mimic::run(&arguments, trials.into_iter().map(Truth::into_trial).collect()).exit_code()
 }
 

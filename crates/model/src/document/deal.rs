@@ -1,5 +1,6 @@
 //! The deal: ask, quote, lease, and the renewal of a lease.
 
+use super::network::NetworkPolicy;
 use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
 use super::{is_plain, require, signed_by};
@@ -83,6 +84,12 @@ pub struct Workload {
     pub env: Vec<String>,
     /// Guest ports that the tenant may reach.
     pub ports: Vec<u16>,
+    /// The same for UDP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub udp_ports: Vec<u16>,
+    /// What the guest may reach outside.
+    #[serde(default, skip_serializing_if = "NetworkPolicy::is_none")]
+    pub network: NetworkPolicy,
 }
 
 impl Workload {
@@ -104,7 +111,9 @@ impl Workload {
             "env",
             "write NAME=value",
         )?;
-        require(self.ports.len() <= 64 && !self.ports.contains(&0), "ports", "at most 64, from 1 to 65535")
+        let ports = |ports: &[u16]| ports.len() <= 64 && !ports.contains(&0);
+        require(ports(&self.ports) && ports(&self.udp_ports), "ports", "at most 64, from 1 to 65535")?;
+        self.network.check()
     }
 }
 

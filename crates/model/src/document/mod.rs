@@ -2,6 +2,7 @@
 
 mod deal;
 mod invite;
+mod network;
 mod offer;
 mod person;
 mod rating;
@@ -9,10 +10,11 @@ mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
 pub use invite::{Greeting, Invite, LONGEST_INVITE};
+pub use network::{Destination, Host, Lack, MOST_DESTINATIONS, Name, NetworkPolicy, NotADestination, Whose};
 pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use rating::{Aspect, Rating};
-pub use work::{End, EndReason, Receipt, Side, Tick, Usage};
+pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 
 use crate::envelope::Invalid;
 use crate::id::DeviceId;

@@ -1,5 +1,6 @@
 //! What a host lends: capacity, measured speed, prices, terms.
 
+use super::network::NetworkPolicy;
 use super::person::check_addresses;
 use super::{DeviceCertificate, is_plain, require, signed_by};
 use crate::amount::Currency;
@@ -72,6 +73,9 @@ pub struct Terms {
     pub start_within: Span,
     /// Whether and how it can be made longer.
     pub renewal: RenewalTerms,
+    /// The most bytes that pass between a guest and the outside in a second, each way; nought: no limit.
+    #[serde(default, skip_serializing_if = "is_nought")]
+    pub network_rate: u64,
 }
 
 /// Measured speed relative to the reference machine: 1000 is as fast. See [`engine::benchmark`] for the reference.
@@ -119,6 +123,9 @@ pub struct Share {
     pub terms: Terms,
     /// To whom.
     pub audience: Audience,
+    /// The most that a guest may reach outside.
+    #[serde(default, skip_serializing_if = "NetworkPolicy::is_none")]
+    pub network: NetworkPolicy,
     /// Where the machine says it is: an ISO 3166 country, or a finer name; empty when the owner does not say.
     pub region: String,
 }
@@ -159,7 +166,7 @@ impl Share {
     /// # Errors
     /// [`Invalid::Content`] names the first that does not.
     pub fn check(&self) -> Result<(), Invalid> {
-        let Share { resources, prices, terms, audience: _, region } = self;
+        let Share { resources, prices, terms, audience: _, network, region } = self;
         require((1..=1_024_000).contains(&resources.cpu_millis), "cpu_millis", "from 1 to 1024000")?;
         require(resources.memory >= 4 << 20, "memory", "at least 4 MiB")?;
         require(
@@ -169,8 +176,13 @@ impl Share {
         )?;
         require(is_plain(region, 64), "region", "at most 64 bytes of plain text")?;
         prices.check()?;
+        network.check()?;
         terms.check()
     }
+}
+
+fn is_nought(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Prices {

@@ -20,6 +20,26 @@ pub struct Usage {
     pub cpu: Span,
     /// The most memory that it held, in bytes.
     pub memory_peak: u64,
+    /// What passed between the guest and the outside.
+    #[serde(default, skip_serializing_if = "Traffic::is_none")]
+    pub traffic: Traffic,
+}
+
+/// Bytes that passed between a guest and the outside, other than through the tenant's ports: the host's word, a fact
+/// that changes no amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// To the guest.
+    pub received: u64,
+    /// From the guest.
+    pub sent: u64,
+}
+
+impl Traffic {
+    /// Whether nothing passed.
+    pub fn is_none(&self) -> bool {
+        *self == Traffic::default()
+    }
 }
 
 impl Usage {

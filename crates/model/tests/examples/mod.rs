@@ -84,8 +84,10 @@ pub fn share() -> Share {
             fetch_within: Span::minutes(10),
             start_within: Span::minutes(1),
             renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
+            network_rate: 0,
         },
         audience: Audience::Everyone,
+        network: NetworkPolicy::None,
         region: "CH".into(),
     }
 }
@@ -118,6 +120,8 @@ pub fn workload() -> Workload {
         command: vec!["/render".into(), "--size".into(), "640x480".into()],
         env: vec!["THREADS=2".into()],
         ports: vec![8080],
+        udp_ports: Vec::new(),
+        network: NetworkPolicy::None,
     }
 }
 
@@ -185,7 +189,13 @@ pub fn tick(number: u32) -> Signed<Tick> {
         host: host().device.id(),
         tenant: tenant().device.id(),
         number,
-        usage: Usage { elapsed, frozen: Span::ZERO, cpu: Span::seconds(95), memory_peak: 300 << 20 },
+        usage: Usage {
+            elapsed,
+            frozen: Span::ZERO,
+            cpu: Span::seconds(95),
+            memory_peak: 300 << 20,
+            traffic: Traffic::default(),
+        },
         amount: lease().rate.over(elapsed).expect("it fits"),
         last: number == 2,
         issued: NOW + elapsed,

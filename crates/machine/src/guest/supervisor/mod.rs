@@ -34,6 +34,7 @@ use super::error::StartError;
 use super::log::{LogWriter, Stream};
 use super::record::{End, Ending, GuestDir, Orders, Usage};
 use super::sys::{self, Child};
+use crate::network::Doors;
 
 /// What the supervisor says to the node that started it, on its standard output, when the program runs.
 pub const RUNNING: &[u8] = b"running\n";
@@ -93,6 +94,8 @@ struct Supervisor<'a> {
     hold: Hold,
     stop: Stop,
     output: Vec<(Stream, File)>,
+    /// Kept for the node, which takes copies of them.
+    doors: Doors,
     allowance: Allowance,
     log: LogWriter,
     /// Tells of new files of the runtime. The last field, since the kernel takes 15 ms to close such a file: by then
@@ -125,7 +128,7 @@ impl<'a> Supervisor<'a> {
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
         group.create(&orders.spec.limits)?;
-        let (first, channel, output) = start_first_process(orders, group)?;
+        let (first, channel, output, doors) = start_first_process(orders, group)?;
         Ok(Supervisor {
             orders,
             group,
@@ -140,6 +143,7 @@ impl<'a> Supervisor<'a> {
             hold: Hold::default(),
             stop: Stop::No,
             output,
+            doors,
             allowance: Allowance::new(Instant::now()),
             log,
             changes,

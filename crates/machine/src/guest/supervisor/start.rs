@@ -25,9 +25,10 @@ use crate::guest::record::Orders;
 use crate::guest::sandbox::{self, Inheritance, Launch};
 use crate::guest::sys::{self, Child};
 use crate::guest::wire;
+use crate::network::Doors;
 
-/// The guest's first process, the channel to it, and its output.
-pub(super) type FirstProcess = (Child, OwnedFd, Vec<(Stream, File)>);
+/// The guest's first process, the channel to it, its output, and the sockets in its network.
+pub(super) type FirstProcess = (Child, OwnedFd, Vec<(Stream, File)>, Doors);
 
 /// Starts the process that builds the sandbox and becomes the runtime.
 pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
@@ -51,16 +52,21 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     };
     let ready = orders.ids.map(first.pid).and_then(|()| {
         join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
+        let doors = Doors::open(&orders.spec.network)
+            .map_err(StartError::sandbox("make the sockets of the guest's way out"))?;
         give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
         wire::send(channel.as_fd(), &sandbox::GO, None)
-            .map_err(StartError::sandbox("speak to the first process"))
+            .map_err(StartError::sandbox("speak to the first process"))?;
+        Ok(doors)
     });
-    if let Err(error) = ready {
-        let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
-        let _ = waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
-        return Err(error);
+    match ready {
+        Ok(doors) => Ok((first, channel, vec![(Stream::Out, out), (Stream::Err, err)], doors)),
+        Err(error) => {
+            let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
+            let _ = waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
+            Err(error)
+        }
     }
-    Ok((first, channel, vec![(Stream::Out, out), (Stream::Err, err)]))
 }
 
 /// Our end does not block; the guest's end does, and can be opened again by whoever runs inside (`/dev/stdout`).

@@ -77,6 +77,10 @@ impl Supervisor<'_> {
                 return wire::send(self.clients[client].socket.as_fd(), &reply, None);
             }
             Request::Socket(family) => make_socket(family).map(|socket| handed_over = Some(socket)),
+            Request::Door(door) => match self.doors.get(door) {
+                Some(socket) => socket.try_clone_to_owned().map(|socket| handed_over = Some(socket)),
+                None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+            },
             Request::Freeze => self.set_hold(|hold| hold.by_node = true),
             Request::Thaw => self.set_hold(|hold| hold.by_node = false),
             Request::Stop(within) => {
