@@ -45,7 +45,8 @@ pub fn suggested(inventory: &Inventory, speed: &Speed) -> Share {
         fetch_within: Span::minutes(15),
         start_within: Span::minutes(1),
         renewal: RenewalTerms::Automatic { longest: Span::days(7) },
-        network_rate: 0,
+        // 100 Mbit/s: enough to work with, and it leaves the owner the rest of the line.
+        network_rate: 12_500_000,
     };
     let share = Share {
         resources,

@@ -25,7 +25,7 @@ use std::process::{self, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chownat, fstat, mkdirat, openat, openat2,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chownat, fstat, mkdirat, openat, openat2, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -257,6 +257,7 @@ fn furnish(orders: &Orders, root: BorrowedFd<'_>) -> Result<User, StartError> {
     make_directories(root, &spec.cwd)
         .map_err(StartError::sandbox(format!("make the working directory {}", spec.cwd)))?;
     write_hosts(root, &spec.hostname).map_err(StartError::sandbox("write /etc/hosts"))?;
+    write_resolver(root, spec).map_err(StartError::sandbox("write /etc/resolv.conf"))?;
     find_program(root, spec, &user)?;
     Ok(user)
 }
@@ -298,6 +299,20 @@ fn write_hosts(root: BorrowedFd<'_>, hostname: &str) -> io::Result<()> {
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A guest that reaches anything by name has a resolver of ours, whatever the image says.
+fn write_resolver(root: BorrowedFd<'_>, spec: &GuestSpec) -> io::Result<()> {
+    let Some(text) = crate::network::resolv_conf(&spec.network) else { return Ok(()) };
+    let etc = open_inside(root, "/etc", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    match unlinkat(&etc, "resolv.conf", AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&etc, "resolv.conf", flags, Mode::from_raw_mode(0o644))?);
+    file.write_all(text.as_bytes())?;
+    Ok(give_to_guest_root(etc.as_fd(), "resolv.conf")?)
 }
 
 /// Runtimes say in many ways that there is no such program; we look first, and say it in one.

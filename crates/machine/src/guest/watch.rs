@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use model::Traffic;
 use tokio::process::Child;
 use tokio::sync::{OwnedMutexGuard, mpsc};
@@ -19,9 +22,9 @@ use super::error::{Doing, GuestError};
 use super::record::{End, Ending, GuestDir, Loss, Orders, Usage};
 use super::spec::GuestId;
 use super::supervisor::CONTROL;
-use super::wire::{LiveState, Reply, Request};
+use super::wire::{Family, LiveState, Reply, Request};
 use super::{GuestEvent, GuestSeen, GuestState};
-use crate::network::{Gateway, Knock, Outside, kept_traffic};
+use crate::network::{Door, Gateway, Outside, Porter, kept_traffic};
 
 /// A supervisor has one thread, which at most waits for a freeze.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -228,20 +231,8 @@ impl Shared {
         if network.policy.is_none() {
             return;
         }
-        let shared = self.clone();
-        let knock: Knock = Box::new(move |door| {
-            let shared = shared.clone();
-            Box::pin(async move {
-                match shared.ask(&id, Request::Door(door), "open a way out").await {
-                    Ok((_, socket)) => Ok(socket),
-                    Err(GuestError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {
-                        Ok(None)
-                    }
-                    Err(error) => Err(io::Error::other(error)),
-                }
-            })
-        });
-        let gateway = Gateway::open(&network, dir.path(), self.outside.clone(), knock);
+        let porter = Arc::new(AtDoor { shared: self.clone(), id });
+        let gateway = Gateway::open(&network, dir.path(), self.outside.clone(), porter);
         locked(&self.gateways).insert(id, gateway);
     }
 
@@ -274,6 +265,37 @@ impl Shared {
             }
         };
         let _ = self.events.send(event).await;
+    }
+}
+
+/// Brings a gateway what its guest's supervisor has for it.
+struct AtDoor {
+    shared: Arc<Shared>,
+    id: GuestId,
+}
+
+impl Porter for AtDoor {
+    fn door(&self, door: Door) -> BoxFuture<'static, io::Result<Option<OwnedFd>>> {
+        let (shared, id) = (self.shared.clone(), self.id);
+        async move {
+            match shared.ask(&id, Request::Door(door), "open a way out").await {
+                Ok((_, socket)) => Ok(socket),
+                Err(GuestError::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+                Err(error) => Err(io::Error::other(error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn datagrams(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<OwnedFd>> {
+        let (shared, id) = (self.shared.clone(), self.id);
+        let family = if at.is_ipv4() { Family::V4 } else { Family::V6 };
+        async move {
+            let asked = shared.ask(&id, Request::Datagrams(family), "make a socket").await;
+            let (_, socket) = asked.map_err(io::Error::other)?;
+            socket.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }
+        .boxed()
     }
 }
 

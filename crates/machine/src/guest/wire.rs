@@ -24,6 +24,8 @@ pub enum Request {
     Status,
     /// A socket of the guest's network, which the node then connects or binds as it likes.
     Socket(Family),
+    /// The same for UDP.
+    Datagrams(Family),
     /// One of the sockets at which the outside begins for the guest.
     Door(Door),
     /// Hold all its processes.

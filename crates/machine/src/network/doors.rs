@@ -5,6 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
@@ -14,6 +16,9 @@ use crate::guest::sys;
 
 /// Where the proxy listens.
 pub(super) const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 17_080);
+
+/// Where the resolver listens: an address that systemd's has, too, so that tools know it for what it is.
+pub(super) const RESOLVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 53), 53);
 
 /// The guest's own address besides loopback: the dummy address of RFC 7600. Without one that is not loopback, C
 /// libraries believe that there is no IPv4 and ask for no such address.
@@ -30,10 +35,18 @@ const CAUGHT: u16 = 17_081;
 pub enum Door {
     /// TCP: HTTP and SOCKS.
     Proxy,
+    /// TCP: DNS.
+    Resolver,
+    /// UDP: DNS.
+    ResolverDatagrams,
     /// TCP to all addresses of IPv4.
     CaughtV4,
     /// TCP to all addresses of IPv6.
     CaughtV6,
+    /// UDP to all addresses of IPv4.
+    CaughtDatagramsV4,
+    /// UDP to all addresses of IPv6.
+    CaughtDatagramsV6,
 }
 
 /// All of them.
@@ -51,7 +64,11 @@ impl Doors {
         }
         let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
         sys::raise_loopback(socket.as_fd())?;
-        let mut doors = vec![(Door::Proxy, listen(PROXY.into(), false)?)];
+        let mut doors = vec![
+            (Door::Proxy, listen(PROXY.into(), false)?),
+            (Door::Resolver, listen(RESOLVER.into(), false)?),
+            (Door::ResolverDatagrams, make(RESOLVER.into(), Type::DGRAM, false)?.into()),
+        ];
         for (family, caught) in [("IPv4", catch_v4()), ("IPv6", catch_v6())] {
             match caught {
                 Ok(caught) => doors.extend(caught),
@@ -67,21 +84,25 @@ impl Doors {
     }
 }
 
-/// The socket first, the rule next, and the route that brings anything to them last.
+/// The sockets first, the rule next, and the route that brings anything to them last.
 fn catch_v4() -> io::Result<Vec<(Door, OwnedFd)>> {
-    let listener = listen((Ipv4Addr::LOCALHOST, CAUGHT).into(), true)?;
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, CAUGHT));
+    let (listener, datagrams) = (listen(here, true)?, make(here, Type::DGRAM, true)?);
+    setsockopt(&datagrams, Ipv4OrigDstAddr, &true)?;
     netlink::catch(Ipv4Addr::LOCALHOST, CAUGHT, &[OWN_V4])?;
     netlink::add_address(OWN_V4)?;
     netlink::route_all(OWN_V4)?;
-    Ok(vec![(Door::CaughtV4, listener)])
+    Ok(vec![(Door::CaughtV4, listener), (Door::CaughtDatagramsV4, datagrams.into())])
 }
 
 fn catch_v6() -> io::Result<Vec<(Door, OwnedFd)>> {
-    let listener = listen((Ipv6Addr::LOCALHOST, CAUGHT).into(), true)?;
+    let here = SocketAddr::from((Ipv6Addr::LOCALHOST, CAUGHT));
+    let (listener, datagrams) = (listen(here, true)?, make(here, Type::DGRAM, true)?);
+    setsockopt(&datagrams, Ipv6OrigDstAddr, &true)?;
     netlink::catch(Ipv6Addr::LOCALHOST, CAUGHT, &[Ipv6Addr::LOCALHOST, OWN_V6])?;
     netlink::add_address(OWN_V6)?;
     netlink::route_all(OWN_V6)?;
-    Ok(vec![(Door::CaughtV6, listener)])
+    Ok(vec![(Door::CaughtV6, listener), (Door::CaughtDatagramsV6, datagrams.into())])
 }
 
 /// Connections that wait while the node is busy, or starts again.

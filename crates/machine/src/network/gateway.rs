@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,20 +17,43 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::datagrams::{self, Flows};
 use super::doors::Door;
 use super::gate::Gate;
 use super::outside::Outside;
-use super::traffic::Meter;
-use super::{Network, proxy, pump};
+use super::traffic::{Meter, Pace};
+use super::{Network, dns, proxy, pump};
 
-/// Asks the supervisor for a door; none if it has no such door.
-pub(crate) type Knock = Box<dyn Fn(Door) -> BoxFuture<'static, io::Result<Option<OwnedFd>>> + Send + Sync>;
+/// Brings what the guest's supervisor has for the gateway.
+pub(crate) trait Porter: Send + Sync + 'static {
+    /// One of the doors; none if the supervisor has no such door.
+    fn door(&self, door: Door) -> BoxFuture<'static, io::Result<Option<OwnedFd>>>;
+
+    /// A socket for datagrams in the guest's network, of the family of an address.
+    fn datagrams(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<OwnedFd>>;
+}
 
 /// Connections of one guest at once. Beyond, the guest's next ones wait in its own network.
 const CONNECTIONS: usize = 256;
 
+/// New connections of one guest in a second. Beyond, they wait.
+const CONNECTIONS_A_SECOND: u32 = 500;
+
+/// Questions of one guest to its resolver in a second. Beyond, they are dropped, as a busy resolver does.
+const QUESTIONS_A_SECOND: u32 = 500;
+
 /// Connections of all guests at once.
-static ALL_CONNECTIONS: Semaphore = Semaphore::const_new(2_048);
+pub(super) static ALL_CONNECTIONS: Semaphore = Semaphore::const_new(2_048);
+
+const DOORS: [Door; 7] = [
+    Door::Proxy,
+    Door::Resolver,
+    Door::ResolverDatagrams,
+    Door::CaughtV4,
+    Door::CaughtV6,
+    Door::CaughtDatagramsV4,
+    Door::CaughtDatagramsV6,
+];
 
 /// A guest's way out, for as long as it is kept.
 pub(crate) struct Gateway {
@@ -40,7 +64,12 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Opens a guest's way out. What has passed is kept in the guest's directory `dir`.
-    pub(crate) fn open(network: &Network, dir: &Path, outside: Arc<dyn Outside>, knock: Knock) -> Gateway {
+    pub(crate) fn open(
+        network: &Network,
+        dir: &Path,
+        outside: Arc<dyn Outside>,
+        porter: Arc<dyn Porter>,
+    ) -> Gateway {
         let file = dir.join("traffic.json");
         let meter = Arc::new(Meter::new(read(&file), network.rate));
         let closed = CancellationToken::new();
@@ -48,11 +77,15 @@ impl Gateway {
             gate: Arc::new(Gate::new(network.policy.clone(), outside)),
             meter: meter.clone(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            pace: Arc::new(Pace::new(CONNECTIONS_A_SECOND)),
+            questions: Arc::new(Pace::new(QUESTIONS_A_SECOND)),
+            flows: Arc::default(),
+            porter: porter.clone(),
             closed: closed.clone(),
         };
         tokio::spawn(async move {
-            for door in [Door::Proxy, Door::CaughtV4, Door::CaughtV6] {
-                match knock(door).await {
+            for door in DOORS {
+                match porter.door(door).await {
                     Ok(Some(socket)) => way.clone().serve(door, socket),
                     Ok(None) => {}
                     Err(error) => tracing::warn!(?door, %error, "a guest's way out stays closed"),
@@ -94,18 +127,33 @@ fn write(file: &Path, traffic: Traffic) -> io::Result<()> {
 
 /// What each task of a gateway works with.
 #[derive(Clone)]
-struct Way {
-    gate: Arc<Gate>,
-    meter: Arc<Meter>,
+pub(super) struct Way {
+    pub(super) gate: Arc<Gate>,
+    pub(super) meter: Arc<Meter>,
     connections: Arc<Semaphore>,
-    closed: CancellationToken,
+    pace: Arc<Pace>,
+    pub(super) questions: Arc<Pace>,
+    pub(super) flows: Arc<Flows>,
+    pub(super) porter: Arc<dyn Porter>,
+    pub(super) closed: CancellationToken,
 }
 
 impl Way {
     fn serve(self, door: Door, socket: OwnedFd) {
         let closed = self.closed.clone();
         tokio::spawn(async move {
-            let served = closed.run_until_cancelled(self.listen(door, socket)).await;
+            let served = closed.run_until_cancelled(async {
+                match door {
+                    Door::ResolverDatagrams => datagrams::resolve(&self, socket).await,
+                    Door::CaughtDatagramsV4 | Door::CaughtDatagramsV6 => {
+                        datagrams::catch(&self, socket).await
+                    }
+                    Door::Proxy | Door::Resolver | Door::CaughtV4 | Door::CaughtV6 => {
+                        self.listen(door, socket).await
+                    }
+                }
+            });
+            let served = served.await;
             if let Some(Err(error)) = served {
                 tracing::warn!(?door, %error, "a guest's way out is closed");
             }
@@ -121,6 +169,7 @@ impl Way {
             else {
                 return Ok(());
             };
+            self.pace.wait().await;
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -144,13 +193,20 @@ impl Way {
     async fn connection(&self, door: Door, stream: TcpStream) -> io::Result<()> {
         match door {
             Door::Proxy => proxy::serve(stream, &self.gate, &self.meter).await,
+            Door::Resolver => dns::serve(stream, &self.gate, &self.questions).await,
             Door::CaughtV4 | Door::CaughtV6 => self.caught(stream).await,
+            // They are no streams.
+            Door::ResolverDatagrams | Door::CaughtDatagramsV4 | Door::CaughtDatagramsV6 => Ok(()),
         }
     }
 
     /// A connection to an address outside, of a program that knows no proxy.
     async fn caught(&self, stream: TcpStream) -> io::Result<()> {
         let to = stream.local_addr()?;
+        if to.port() == dns::PORT {
+            // Whichever resolver a program insists on, it speaks to ours.
+            return dns::serve(stream, &self.gate, &self.questions).await;
+        }
         match self.gate.connect_address(to).await {
             Ok(outside) => pump::carry(stream, outside, &[], &self.meter).await,
             Err(barred) => {

@@ -19,6 +19,8 @@
 //! that rule (nf_tables with tproxy), the proxy and the resolver remain.
 
 mod address;
+mod datagrams;
+mod dns;
 mod doors;
 mod gate;
 mod gateway;
@@ -32,7 +34,7 @@ mod traffic;
 pub use self::address::{NotPublic, Own, public};
 pub use self::doors::Door;
 pub(crate) use self::doors::Doors;
-pub(crate) use self::gateway::{Gateway, Knock, kept_traffic};
+pub(crate) use self::gateway::{Gateway, Porter, kept_traffic};
 pub use self::outside::{Internet, Outside};
 
 use model::NetworkPolicy;
@@ -45,6 +47,11 @@ pub struct Network {
     pub policy: NetworkPolicy,
     /// The most bytes in a second, each way; nought: no limit.
     pub rate: u64,
+}
+
+/// The guest's /etc/resolv.conf, if it has a resolver.
+pub(crate) fn resolv_conf(network: &Network) -> Option<String> {
+    (!network.policy.is_none()).then(|| format!("nameserver {}\noptions edns0\n", doors::RESOLVER.ip()))
 }
 
 /// Programs that know a proxy find it by these. What the tenant or the image says goes before.

@@ -107,6 +107,37 @@ impl Lane {
     }
 }
 
+/// How often something may happen in a second, with one burst of as many.
+pub struct Pace {
+    between: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// So often in a second.
+    pub fn new(in_a_second: u32) -> Pace {
+        Pace { between: Duration::from_secs(1) / in_a_second.max(1), next: Mutex::new(Instant::now()) }
+    }
+
+    /// Whether it may happen now.
+    pub fn allows(&self) -> bool {
+        let now = Instant::now();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = *next <= now;
+        if allowed {
+            *next = (*next).max(now - Duration::from_secs(1)) + self.between;
+        }
+        allowed
+    }
+
+    /// Waits until it may.
+    pub async fn wait(&self) {
+        while !self.allows() {
+            tokio::time::sleep(self.between.max(Duration::from_millis(1))).await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

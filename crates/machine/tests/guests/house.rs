@@ -195,10 +195,10 @@ fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
 }
 
 fn make_image(layer: &Path) {
-    const TOOLS: [&str; 26] = [
+    const TOOLS: [&str; 28] = [
         "sh", "true", "sleep", "cat", "echo", "ls", "dd", "id", "ps", "nc", "yes", "head", "wc", "touch",
         "mkdir", "rm", "hostname", "mount", "mknod", "tail", "kill", "httpd", "ip", "chmod", "wget",
-        "nslookup",
+        "nslookup", "tftp", "timeout",
     ];
     let busybox = Path::new("/bin/busybox");
     assert!(busybox.exists(), "these tests need /bin/busybox: apt-get install busybox-static");

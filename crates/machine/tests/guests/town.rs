@@ -95,6 +95,22 @@ impl Town {
         });
     }
 
+    /// A server of small files (TFTP): each says what it is called. It speaks in datagrams.
+    pub async fn files(&self, public: &str) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        self.door(public, socket.local_addr().expect("an address"));
+        tokio::spawn(async move {
+            let mut datagram = vec![0; 65_535];
+            while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
+                // "Read", a name, a nought.
+                if let [0, 1, rest @ ..] = &datagram[..length] {
+                    let name: Vec<u8> = rest.iter().copied().take_while(|byte| *byte != 0).collect();
+                    let _ = socket.send_to(&[&[0, 3, 0, 1], name.as_slice(), b"\n"].concat(), from).await;
+                }
+            }
+        });
+    }
+
     fn go(&self, to: SocketAddr) -> io::Result<SocketAddr> {
         self.dialled.lock().expect("dialled").push(to);
         self.doors

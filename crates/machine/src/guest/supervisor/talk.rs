@@ -76,7 +76,12 @@ impl Supervisor<'_> {
                 let reply = Reply::Status { state: self.state(), usage: self.usage() };
                 return wire::send(self.clients[client].socket.as_fd(), &reply, None);
             }
-            Request::Socket(family) => make_socket(family).map(|socket| handed_over = Some(socket)),
+            Request::Socket(family) => {
+                make_socket(family, SocketType::STREAM).map(|socket| handed_over = Some(socket))
+            }
+            Request::Datagrams(family) => {
+                make_socket(family, SocketType::DGRAM).map(|socket| handed_over = Some(socket))
+            }
             Request::Door(door) => match self.doors.get(door) {
                 Some(socket) => socket.try_clone_to_owned().map(|socket| handed_over = Some(socket)),
                 None => Err(io::Error::from_raw_os_error(libc::ENOENT)),
@@ -133,10 +138,10 @@ impl Supervisor<'_> {
 }
 
 /// Unconnected: whoever holds it may connect or bind it, and is still inside the guest's network.
-fn make_socket(family: Family) -> io::Result<OwnedFd> {
+fn make_socket(family: Family, kind: SocketType) -> io::Result<OwnedFd> {
     let family = match family {
         Family::V4 => AddressFamily::INET,
         Family::V6 => AddressFamily::INET6,
     };
-    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)
+    Ok(socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?)
 }
