@@ -152,6 +152,10 @@ impl Papers {
             | Record::Greeted { .. }
             | Record::Accepting { .. }
             | Record::Answered { .. }
+            | Record::Paid { .. }
+            | Record::Settled { .. }
+            | Record::Unsettled { .. }
+            | Record::SettlementTold { .. }
             | Record::Equivocated { .. } => {}
         }
     }

@@ -1,7 +1,9 @@
 //! What should be going on outside, as it follows from state.
 
 use model::message::Request;
-use model::{Id, Invite, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Span, Tick, Workload};
+use model::{
+    Id, Invite, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Settlement, Span, Tick, Workload,
+};
 
 /// One thing to do. Doing it twice is doing it once: see [`Effect::key`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub enum Topic {
     Where(Id<Lease>, i64),
     /// An answer to an invite.
     Greet(Id<Invite>),
+    /// Where a payment stands.
+    Settlement(Id<Settlement>),
 }
 
 /// By which an effect is known while it goes on, and after.

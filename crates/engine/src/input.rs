@@ -15,6 +15,8 @@ pub enum Input {
     Tenant(Tenant),
     /// Whoever sits here wants something about other people.
     People(crate::people::Command),
+    /// Whoever sits here says what was paid, or has come.
+    Settle(crate::settlement::Command),
     /// This machine has something to tell.
     Machine(Machine),
     /// A peer asks.

@@ -1,4 +1,4 @@
-//! Who owes whom: a double-entry book, each posting citing a receipt.
+//! Who owes whom: a double-entry book, each posting citing a receipt or a settlement.
 //!
 //! As host a receipt is booked as *person owes* against *income*; as tenant as *expense* against *person is owed*.
 //! Every account is held by currency; all accounts of one currency sum to nought.
@@ -87,8 +87,16 @@ pub fn book(
         Side::Tenant => vec![(Account::Expense, more), (Account::Person(lease.host.person), more.negated()?)],
     };
     let posting = Posting::new(receipt.id().object(), entries)?;
+    fits(state, posting).map(Some)
+}
+
+/// The record of a posting that fits beside what is booked already.
+///
+/// # Errors
+/// When it does not.
+pub fn fits(state: &State, posting: Posting) -> Result<Record, Refusal> {
     state.has_room_for(&posting)?;
-    Ok(Some(Record::Posted { posting }))
+    Ok(Record::Posted { posting })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!
 //! This file routes. Each subject owns its commands, its state and its refusals:
 //! [`market`] (offers, search, price), [`lease`] (deal, phases, ticks, renewal), [`capacity`], [`ledger`],
-//! [`reputation`], [`people`], [`benchmark`].
+//! [`reputation`], [`people`], [`settlement`], [`benchmark`].
 
 pub mod benchmark;
 pub mod capacity;
@@ -19,6 +19,7 @@ pub mod market;
 pub mod people;
 mod refusal;
 pub mod reputation;
+pub mod settlement;
 
 pub use effect::{Effect, Topic};
 pub use input::Input;
@@ -101,6 +102,8 @@ pub struct State {
     pub reputation: reputation::State,
     /// Whom I know.
     pub people: people::State,
+    /// Debts that were paid.
+    pub settlement: settlement::State,
 }
 
 impl State {
@@ -111,6 +114,7 @@ impl State {
         self.ledger.apply(entry);
         self.reputation.apply(entry);
         self.people.apply(entry);
+        self.settlement.apply(entry);
     }
 }
 
@@ -158,9 +162,19 @@ impl Engine {
             Input::Owner(command) => Ok(market::owner(&self.identity, &self.state, now, command)?),
             Input::Tenant(command) => Ok(lease::tenant(self, now, command)?),
             Input::People(command) => Ok(people::command(&self.identity, &self.state.people, now, command)?),
+            Input::Settle(command) => Ok(settlement::command(self, now, command)?),
             Input::Machine(seen) => Ok(lease::machine(&self.identity, &self.state.lease, now, seen)),
             Input::Request { from, request: Request::Greet(greeting) } => {
                 Ok(people::greeted(&self.state.people, now, from, &greeting)?)
+            }
+            Input::Request { from, request: Request::Paid(settlement) } => {
+                Ok(settlement::claimed(self, now, from, &settlement)?)
+            }
+            Input::Request { from, request: Request::Settled { settlement, verdict } } => {
+                Ok(settlement::answered(self, from, settlement, &verdict)?)
+            }
+            Input::Answer { topic: Topic::Settlement(id), response } => {
+                Ok(settlement::heard(&self.state.settlement, id, &response))
             }
             Input::Answer { topic: Topic::Greet(invite), response } => {
                 Ok(people::heard(&self.state.people, invite, &response))
@@ -183,6 +197,7 @@ impl Engine {
         let mut effects = self.state.lease.wanted(now);
         effects.extend(self.state.market.wanted(now));
         effects.extend(self.state.people.wanted(now));
+        effects.extend(self.state.settlement.wanted(now));
         effects
     }
 

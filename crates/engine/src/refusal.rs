@@ -1,6 +1,6 @@
 //! Why not: each subject's refusals under one roof, with a code for programs and a hint for people.
 
-use crate::{lease, ledger, market, people};
+use crate::{lease, ledger, market, people, settlement};
 use model::Invalid;
 use model::message::Denial;
 
@@ -19,6 +19,9 @@ pub enum Refusal {
     /// About people.
     #[error(transparent)]
     People(#[from] people::Refusal),
+    /// About payments.
+    #[error(transparent)]
+    Settlement(#[from] settlement::Refusal),
     /// A document that proves nothing.
     #[error("{0}")]
     Invalid(#[from] Invalid),
@@ -32,6 +35,7 @@ impl Refusal {
             Refusal::Lease(refusal) => refusal.code(),
             Refusal::Ledger(refusal) => refusal.code(),
             Refusal::People(refusal) => refusal.code(),
+            Refusal::Settlement(refusal) => refusal.code(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => "clock_or_expired",
             Refusal::Invalid(_) => "invalid_document",
         }
@@ -44,6 +48,7 @@ impl Refusal {
             Refusal::Lease(refusal) => refusal.hint(),
             Refusal::Ledger(_) => "",
             Refusal::People(refusal) => refusal.hint(),
+            Refusal::Settlement(refusal) => refusal.hint(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => {
                 "Compare the clocks of both computers."
             }

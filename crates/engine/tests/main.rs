@@ -14,3 +14,4 @@ mod invariants;
 mod market;
 mod people;
 mod running;
+mod settlement;

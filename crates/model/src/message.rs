@@ -3,7 +3,7 @@
 //! A message is canonical bytes (DAG-CBOR) of at most [`MAX_MESSAGE`]; what needs trust inside it is an envelope of
 //! its own. Each request may come twice: the second has the effect and the answer of the first.
 
-use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Tick};
+use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Settlement, Tick};
 use crate::envelope::{Invalid, Unverified};
 use crate::id::Id;
 use crate::phase::Phase;
@@ -33,6 +33,15 @@ pub enum Request {
     End(Unverified<End>),
     /// Either: my judgement of you.
     Rate(Unverified<Rating>),
+    /// Who owes: I have paid you this.
+    Paid(Unverified<Settlement>),
+    /// Who was owed: it has come, or it has not.
+    Settled {
+        /// Which payment.
+        settlement: Id<Settlement>,
+        /// What became of it.
+        verdict: Verdict,
+    },
     /// Whoever was invited: here I am.
     Greet(Unverified<Greeting>),
     /// Host to tenant: where the lease stands now.
@@ -42,6 +51,16 @@ pub enum Request {
         /// Which lease.
         lease: Id<Lease>,
     },
+}
+
+/// What a payee says of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It has come: the payee's signature of the same words.
+    Received(Unverified<Settlement>),
+    /// It has not, and why; at most 200 characters.
+    Missing(String),
 }
 
 /// The answer to a [`Request`].

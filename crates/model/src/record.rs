@@ -6,8 +6,8 @@
 use crate::amount::{Amount, Arithmetic, Currency};
 use crate::contact::Contact;
 use crate::document::{
-    Ask, End, Greeting, Invite, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Share, Side,
-    Speed, Tick,
+    Ask, End, Greeting, Invite, Lease, Offer, Party, Profile, Quote, Rating, Receipt, Renewal, Settlement,
+    Share, Side, Speed, Tick,
 };
 use crate::envelope::{Cosigned, Signed};
 use crate::id::{Id, ObjectId, PeerKey, PersonId};
@@ -202,6 +202,32 @@ pub enum Record {
         /// Why it was refused, if it was.
         refusal: Option<String>,
     },
+    /// Somebody says that a debt was paid: we, or one who owes us.
+    Paid {
+        /// The payer's word.
+        settlement: Signed<Settlement>,
+        /// Where the other is.
+        peer: PeerKey,
+        /// Whether we are the payer.
+        ours: bool,
+    },
+    /// A payment was received, as both have signed.
+    Settled {
+        /// What.
+        settlement: Cosigned<Settlement>,
+    },
+    /// A payment was not received, as the payee says.
+    Unsettled {
+        /// Which.
+        settlement: Id<Settlement>,
+        /// Why.
+        why: String,
+    },
+    /// The other has heard where a payment stands.
+    SettlementTold {
+        /// Which.
+        settlement: Id<Settlement>,
+    },
     /// Two different statements that a signer may make only once: a proof of cheating, kept.
     Equivocated {
         /// Who.
@@ -225,6 +251,8 @@ pub enum Account {
     Income,
     /// What renting has cost.
     Expense,
+    /// What was paid outside of Sublet: received, less what was given.
+    Settled,
 }
 
 impl fmt::Display for Account {
@@ -233,6 +261,7 @@ impl fmt::Display for Account {
             Account::Person(person) => write!(f, "person {}", person.short()),
             Account::Income => f.write_str("income"),
             Account::Expense => f.write_str("expense"),
+            Account::Settled => f.write_str("settled"),
         }
     }
 }

@@ -60,7 +60,8 @@ fn old_documents_mean_the_same() {
     document(&old, "rating", &examples::rating());
     document(&old, "invite", &examples::invite());
     document(&old, "greeting", &examples::greeting());
-    let tested = 14;
+    document(&old, "settlement", examples::settlement().first_signed());
+    let tested = 15;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 
@@ -177,8 +178,8 @@ fn renewal_terms() -> [RenewalTerms; 3] {
     [RenewalTerms::Never, RenewalTerms::Ask, RenewalTerms::Automatic { longest: Span::hours(24) }]
 }
 
-fn accounts() -> [Account; 3] {
-    [Account::Person(examples::host().party().person), Account::Income, Account::Expense]
+fn accounts() -> [Account; 4] {
+    [Account::Person(examples::host().party().person), Account::Income, Account::Expense, Account::Settled]
 }
 
 /// Each record at the same place, so that one more changes none of the others.

@@ -55,6 +55,8 @@ pub enum Event {
     Market,
     /// Somebody came to be known, blocked or forgotten, or an invite has changed.
     People,
+    /// Something was paid, received or missed.
+    Payment,
     /// A peer came.
     PeerUp {
         /// Which.
@@ -91,6 +93,7 @@ impl Event {
             | Record::Greeted { .. }
             | Record::Accepting { .. }
             | Record::Answered { .. } => Some(Event::People),
+            Record::Paid { .. } | Record::Settled { .. } | Record::Unsettled { .. } => Some(Event::Payment),
             Record::Measured { .. }
             | Record::Shared { .. }
             | Record::Profiled { .. }
@@ -104,6 +107,7 @@ impl Event {
             | Record::Renewed { .. }
             | Record::Ended { .. }
             | Record::Posted { .. }
+            | Record::SettlementTold { .. }
             | Record::Equivocated { .. } => None,
         }
     }

@@ -69,6 +69,11 @@ fn objects(record: &Record) -> Vec<ObjectId> {
             vec![invite.object()]
         }
         Record::Accepting { invite, greeting } => vec![invite.id().object(), greeting.id().object()],
+        Record::Paid { settlement, .. } => vec![settlement.id().object()],
+        Record::Settled { settlement } => vec![settlement.id().object()],
+        Record::Unsettled { settlement, .. } | Record::SettlementTold { settlement } => {
+            vec![settlement.object()]
+        }
         Record::Equivocated { one, other, .. } => {
             [one, other].iter().filter_map(|bytes| Claim::of(bytes).ok()).map(|claim| claim.id).collect()
         }
@@ -99,7 +104,7 @@ mod tests {
         let elsewhere = |record: &Record| {
             let of_its_own =
                 matches!(record, Record::Measured { .. } | Record::Shared { .. } | Record::Profiled { .. });
-            let of_people = matches!(
+            let of_people_or_payments = matches!(
                 record,
                 Record::Regarded { .. }
                     | Record::Invited { .. }
@@ -107,8 +112,14 @@ mod tests {
                     | Record::Greeted { .. }
                     | Record::Accepting { .. }
                     | Record::Answered { .. }
+                    | Record::Paid { .. }
+                    | Record::Settled { .. }
+                    | Record::Unsettled { .. }
+                    | Record::SettlementTold { .. }
             );
-            of_people || of_its_own || matches!(record, Record::Offered { .. } | Record::Equivocated { .. })
+            of_people_or_payments
+                || of_its_own
+                || matches!(record, Record::Offered { .. } | Record::Equivocated { .. })
         };
         let expected: Vec<_> = life.into_iter().filter(|record| !elsewhere(record)).collect();
         assert_eq!(told.iter().map(|entry| entry.record.clone()).collect::<Vec<_>>(), expected);

@@ -3,7 +3,8 @@
 use crate::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
-const STEPS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+const STEPS: [&str; 2] =
+    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_settled.sql")];
 
 /// The version that this program reads and writes.
 pub(crate) const KNOWN: u32 = STEPS.len() as u32;

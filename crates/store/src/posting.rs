@@ -80,6 +80,7 @@ fn account(row: &Row) -> rusqlite::Result<Account> {
         ("person", Some(person)) => Ok(Account::Person(PersonId(person))),
         ("income", None) => Ok(Account::Income),
         ("expense", None) => Ok(Account::Expense),
+        ("settled", None) => Ok(Account::Settled),
         _ => Err(rusqlite::Error::InvalidColumnType(0, word, Type::Text)),
     }
 }
@@ -115,6 +116,7 @@ fn words(account: Account) -> (&'static str, Option<[u8; 32]>) {
         Account::Person(person) => ("person", Some(person.0)),
         Account::Income => ("income", None),
         Account::Expense => ("expense", None),
+        Account::Settled => ("settled", None),
     }
 }
 

@@ -67,6 +67,7 @@ fn booked(names: &Names, account: record::Account, amount: Amount) -> Booked {
         }
         record::Account::Income => Account::Income,
         record::Account::Expense => Account::Expense,
+        record::Account::Settled => Account::Settled,
     };
     Booked { account, amount: amount.into() }
 }

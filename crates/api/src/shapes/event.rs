@@ -55,6 +55,8 @@ pub enum Event {
     Market,
     /// Somebody came to be known, blocked or forgotten, or an invite has changed.
     People,
+    /// Something was paid, received or missed.
+    Payment,
     /// A peer came.
     PeerUp {
         /// Which, hexadecimal.
@@ -84,6 +86,7 @@ impl Event {
             Event::Offered => "offered",
             Event::Market => "market",
             Event::People => "people",
+            Event::Payment => "payment",
             Event::PeerUp { .. } => "peer_up",
             Event::PeerDown { .. } => "peer_down",
             Event::Missed { .. } => "missed",
@@ -110,6 +113,7 @@ impl From<Happened> for Event {
             Happened::Offered => Event::Offered,
             Happened::Market => Event::Market,
             Happened::People => Event::People,
+            Happened::Payment => Event::Payment,
             Happened::PeerUp { peer } => Event::PeerUp { peer: peer.to_string() },
             Happened::PeerDown { peer } => Event::PeerDown { peer: peer.to_string() },
         }

@@ -19,6 +19,8 @@ pub enum Account {
     Income,
     /// What renting has cost.
     Expense,
+    /// What was paid outside of Sublet: received, less what was given.
+    Settled,
 }
 
 /// An amount in an account.

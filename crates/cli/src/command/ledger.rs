@@ -33,6 +33,7 @@ pub async fn run(desk: &Desk<'_>, args: &LedgerArgs) -> Done {
                 Account::Person { .. } => "we owe them",
                 Account::Income => "earned, as double entry counts it",
                 Account::Expense => "spent",
+                Account::Settled => "paid outside of Sublet: received, less what was given",
             };
             table.row([name(account), amount.text.clone(), meaning.to_owned()]);
         }
@@ -74,5 +75,6 @@ fn name(account: &Account) -> String {
         Account::Person { person, name: None } => short(person),
         Account::Income => "income".to_owned(),
         Account::Expense => "expense".to_owned(),
+        Account::Settled => "settled".to_owned(),
     }
 }

@@ -222,6 +222,7 @@ impl Attached<'_> {
             | Event::Offered
             | Event::Market
             | Event::People
+            | Event::Payment
             | Event::PeerUp { .. }
             | Event::PeerDown { .. } => Ok(()),
         }

@@ -275,6 +275,10 @@ impl State {
             | Record::Greeted { .. }
             | Record::Accepting { .. }
             | Record::Answered { .. }
+            | Record::Paid { .. }
+            | Record::Settled { .. }
+            | Record::Unsettled { .. }
+            | Record::SettlementTold { .. }
             | Record::Equivocated { .. } => {}
         }
     }
@@ -397,7 +401,7 @@ pub fn request(
             Ok(run::hear_standing(&engine.identity, &engine.state.lease, now, from, &standing)?)
         }
         // Another subject's.
-        Request::Greet(_) => Ok(Step::default()),
+        Request::Greet(_) | Request::Paid(_) | Request::Settled { .. } => Ok(Step::default()),
         Request::Where { lease } => Ok(run::tell_standing(&engine.state.lease, from, lease)?),
     }
 }
@@ -418,7 +422,9 @@ pub fn answer(
         Topic::Tick(lease, _) => run::receipted(engine, now, lease, response),
         Topic::Renewal(lease, renewal) => renewal::answered(&engine.state.lease, lease, renewal, response),
         Topic::Where(lease, _) => run::stands(engine, now, lease, response),
-        Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) | Topic::Greet(_) => Ok(Step::default()),
+        Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) | Topic::Greet(_) | Topic::Settlement(_) => {
+            Ok(Step::default())
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod network;
 mod offer;
 mod person;
 mod rating;
+mod settlement;
 mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
@@ -14,6 +15,7 @@ pub use network::{Destination, Host, Lack, MOST_DESTINATIONS, Name, NetworkPolic
 pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use rating::{Aspect, Rating};
+pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 
 use crate::envelope::Invalid;

@@ -16,7 +16,7 @@ use std::fmt::Debug;
 pub type Decoder = fn(&[u8]) -> bool;
 
 /// Each decoder by the name of its fuzz target and of its corpus.
-pub const DECODERS: [(&str, Decoder); 17] = [
+pub const DECODERS: [(&str, Decoder); 18] = [
     ("envelope", envelope),
     ("device", document::<DeviceCertificate>),
     ("profile", document::<Profile>),
@@ -30,6 +30,7 @@ pub const DECODERS: [(&str, Decoder); 17] = [
     ("rating", document::<Rating>),
     ("invite", document::<Invite>),
     ("greeting", document::<Greeting>),
+    ("settlement", document::<Settlement>),
     ("request", message::<Request>),
     ("response", message::<Response>),
     ("head", message::<StreamHead>),

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::message::{Denial, Request, Response, Standing, StreamHead};
+use model::message::{Denial, Request, Response, Standing, StreamHead, Verdict};
 use model::record::{Account, Entry, Posting, Record};
 use model::*;
 
@@ -263,6 +263,21 @@ pub fn greeting() -> Signed<Greeting> {
     signed(&tenant().device, greeting)
 }
 
+pub fn settlement() -> Cosigned<Settlement> {
+    let settlement = Settlement {
+        certificate: tenant().certificate().unverified(),
+        payer: tenant().party(),
+        payee: host().party(),
+        amount: Amount::new(4_680, EUR),
+        method: "bank".into(),
+        reference: "attic, January".into(),
+        nonce: Nonce([6; 16]),
+        issued: NOW,
+        expires: NOW + Span::days(90),
+    };
+    cosigned(&tenant(), settlement, &host())
+}
+
 fn signed<T: Document>(key: &Key, document: T) -> Signed<T> {
     key.sign(&document).expect("an example is valid")
 }
@@ -292,6 +307,7 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("rating", rating().bytes().to_vec()),
         ("invite", invite().bytes().to_vec()),
         ("greeting", greeting().bytes().to_vec()),
+        ("settlement", settlement().first_signed().bytes().to_vec()),
     ]
 }
 
@@ -305,6 +321,12 @@ pub fn requests() -> Vec<Request> {
         Request::End(end().unverified()),
         Request::Rate(rating().unverified()),
         Request::Greet(greeting().unverified()),
+        Request::Paid(settlement().first_signed().unverified()),
+        Request::Settled {
+            settlement: settlement().id(),
+            verdict: Verdict::Received(settlement().second_signed().unverified()),
+        },
+        Request::Settled { settlement: settlement().id(), verdict: Verdict::Missing("not there yet".into()) },
         Request::Standing(standing()),
         Request::Where { lease: lease().id() },
     ]
@@ -401,6 +423,7 @@ pub fn life() -> Vec<Record> {
         },
     ]);
     records.extend(acquaintance());
+    records.extend(payment());
     records
 }
 
@@ -415,6 +438,17 @@ fn acquaintance() -> Vec<Record> {
         Record::Greeted { invite: invite().id(), person },
         Record::Accepting { invite: invite(), greeting: greeting() },
         Record::Answered { invite: invite().id(), refusal: None },
+    ]
+}
+
+/// A debt that was paid, as its payee writes it down, and one that was not.
+fn payment() -> Vec<Record> {
+    let (both, peer) = (settlement(), tenant().peer);
+    vec![
+        Record::Paid { settlement: both.first_signed().clone(), peer, ours: false },
+        Record::Settled { settlement: both.clone() },
+        Record::Unsettled { settlement: both.id(), why: "not there yet".into() },
+        Record::SettlementTold { settlement: both.id() },
     ]
 }
 
