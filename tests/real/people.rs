@@ -36,3 +36,42 @@ async fn a_friend_joins_by_a_link_and_rents_what_is_lent_to_friends() {
     let again = house.tenant.client.rent(&shell("exit 0")).await.unwrap_err();
     assert!(again.to_string().contains("not to you"), "{again}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_that_was_paid_is_gone_on_both_sides() {
+    let house = House::open().await;
+    let ran = house.tenant.sublet(&["run", "--disk", "8M", "busybox", "sleep", "2"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let owed = async |node: &crate::house::Node| {
+        let people = node.client.people().await.unwrap().people;
+        people.iter().flat_map(|person| &person.balances).map(|balance| balance.micros).sum::<i64>()
+    };
+    let before = owed(&house.host).await;
+    assert!(before > 0 && owed(&house.tenant).await == -before);
+
+    house.tenant.sublet(&["settle", "paid", "host", "900 EUR"]).is_refusal(1, &["is owed"]);
+    house.host.sublet(&["settle", "paid", "tenant"]).is_refusal(1, &["nothing is owed"]);
+    let paid = house.tenant.sublet(&["settle", "paid", "host", "--reference", "January"]);
+    assert_eq!(paid.code, Some(0), "{}", paid.err);
+    eventually("the host to hear of it", async || {
+        !house.host.client.payments().await.unwrap().payments.is_empty()
+    })
+    .await;
+    let claim = house.host.client.payments().await.unwrap().payments.remove(0);
+    assert_eq!(
+        (claim.reference.as_str(), owed(&house.host).await),
+        ("January", before),
+        "a word changes nothing"
+    );
+    let received = house.host.sublet(&["settle", "received", &claim.id[..8]]);
+    assert!(received.out.contains("booked by both"), "{}{}", received.out, received.err);
+    eventually("both to have booked it", async || {
+        owed(&house.tenant).await == 0 && owed(&house.host).await == 0
+    })
+    .await;
+    for node in [&house.host, &house.tenant] {
+        assert!(node.client.record().await.unwrap().records > 0);
+        let balances = node.client.ledger().await.unwrap().balances;
+        assert_eq!(balances.iter().map(|balance| balance.amount.micros).sum::<i64>(), 0);
+    }
+}

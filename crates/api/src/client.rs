@@ -5,8 +5,8 @@ use crate::problem::Problem;
 use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
     Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
-    More, MyOffer, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding,
-    RentWish, Reputation, Score, ShareWish, Status,
+    More, MyOffer, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports,
+    Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, ShareWish, Status,
 };
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -265,6 +265,21 @@ impl Client {
     /// Meets the peer at an address.
     pub async fn dial(&self, address: &str) -> Result<Met, ClientError> {
         self.sent(Method::POST, "/v1/peers", &Dial { address: address.to_owned() }).await
+    }
+
+    /// Payments of the last months.
+    pub async fn payments(&self) -> Result<Payments, ClientError> {
+        self.get("/v1/payments").await
+    }
+
+    /// Says that a debt was paid.
+    pub async fn pay(&self, wish: &PaymentWish) -> Result<Payment, ClientError> {
+        self.sent(Method::POST, "/v1/payments", wish).await
+    }
+
+    /// Says whether a payment has come.
+    pub async fn answer_payment(&self, id: &str, answer: &PaymentAnswer) -> Result<Payment, ClientError> {
+        self.sent(Method::POST, &format!("/v1/payments/{}/answer", escape(id)), answer).await
     }
 
     /// Everyone of whom something is known.

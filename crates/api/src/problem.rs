@@ -142,7 +142,7 @@ impl From<Invalid> for Problem {
 fn status(error: &Error) -> StatusCode {
     match error {
         Error::Refused(_) => match error.code() {
-            "unknown_lease" | "unknown_invite" => StatusCode::NOT_FOUND,
+            "unknown_lease" | "unknown_invite" | "unknown_payment" => StatusCode::NOT_FOUND,
             "out_of_range" | "invalid_document" => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::CONFLICT,
         },

@@ -3,7 +3,9 @@
 use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
-use crate::routes::{image, lease, ledger, machine, market, node, offer, peer, people, reputation};
+use crate::routes::{
+    image, lease, ledger, machine, market, node, offer, peer, people, reputation, settlement,
+};
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -72,6 +74,8 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(image::inspect, image::remove))
         .routes(routes!(ledger::balances))
         .routes(routes!(ledger::postings))
+        .routes(routes!(settlement::payments, settlement::pay))
+        .routes(routes!(settlement::answer))
         .routes(routes!(reputation::all))
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))

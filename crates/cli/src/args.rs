@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, verify,
+    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, settle, verify,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -63,6 +63,8 @@ pub enum Command {
     Image(image::ImageArgs),
     /// Show who owes whom.
     Ledger(ledger::LedgerArgs),
+    /// Say what you have paid, and what has come.
+    Settle(settle::SettleArgs),
     /// Show what this node makes of others.
     Reputation(reputation::ReputationArgs),
     /// Show whom you know, and decide whom to deal with.

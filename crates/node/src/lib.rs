@@ -23,6 +23,7 @@ mod people;
 mod rent;
 mod run;
 mod serve;
+mod settlement;
 
 pub use config::Config;
 pub use core::Core;

@@ -13,6 +13,7 @@ mod offer;
 mod peer;
 mod people;
 mod reputation;
+mod settlement;
 mod status;
 
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
@@ -34,4 +35,5 @@ pub use people::{
     Accepted, AcceptedState, Device, Invite, InviteWish, Invites, Join, People, Person, Regard, Regarding,
 };
 pub use reputation::{Aspect, Reputation, Score};
+pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use status::{RecordChecked, Status};

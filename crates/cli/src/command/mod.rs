@@ -13,6 +13,7 @@ pub mod peers;
 pub mod people;
 pub mod reputation;
 pub mod run;
+pub mod settle;
 pub mod status;
 pub mod verify;
 
@@ -52,6 +53,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Image(args) => image::run(&desk, args).await,
         Command::Ledger(args) => ledger::run(&desk, &args).await,
         Command::Reputation(args) => reputation::run(&desk, &args).await,
+        Command::Settle(args) => settle::run(&desk, args).await,
         Command::People(args) => people::run(&desk, args).await,
         Command::Invite(args) => people::invite(&desk, args).await,
         Command::Join(args) => people::join(&desk, &args).await,
