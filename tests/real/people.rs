@@ -74,4 +74,6 @@ async fn a_debt_that_was_paid_is_gone_on_both_sides() {
         let balances = node.client.ledger().await.unwrap().balances;
         assert_eq!(balances.iter().map(|balance| balance.amount.micros).sum::<i64>(), 0);
     }
+    let csv = house.host.sublet(&["ledger", "--export", "csv"]);
+    assert!(csv.out.starts_with("date,") && csv.out.contains(",settled,"), "{}{}", csv.out, csv.err);
 }

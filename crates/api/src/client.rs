@@ -1,5 +1,6 @@
 //! A typed client: the same shapes from the other side, over the Unix socket or TCP.
 
+use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::{
@@ -265,6 +266,16 @@ impl Client {
     /// Meets the peer at an address.
     pub async fn dial(&self, address: &str) -> Result<Met, ClientError> {
         self.sent(Method::POST, "/v1/peers", &Dial { address: address.to_owned() }).await
+    }
+
+    /// The book for an accounting program, piece by piece.
+    pub async fn export(&self, form: Form) -> Result<Pieces, ClientError> {
+        let form = match form {
+            Form::Csv => "csv",
+            Form::Hledger => "hledger",
+            Form::Beancount => "beancount",
+        };
+        Ok(Pieces(self.ask(Method::GET, &format!("/v1/ledger/export?form={form}"), &()).await?.into_body()))
     }
 
     /// Payments of the last months.

@@ -6,6 +6,7 @@
 
 mod client;
 mod door;
+mod export;
 mod guard;
 mod link;
 pub mod pack;
@@ -19,6 +20,7 @@ mod socket;
 mod stream;
 
 pub use client::{Client, ClientError, Events, Pieces, Told};
+pub use export::Form;
 pub use guard::{Guard, Token};
 pub use problem::Problem;
 pub use router::{openapi, router};

@@ -91,6 +91,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(node::events))
         .routes(routes!(machine::measure_speed))
         .routes(routes!(lease::logs))
+        .routes(routes!(ledger::export))
         .routes(routes!(image::pull))
         .routes(routes!(image::import))
         .routes(routes!(image::build));

@@ -1,13 +1,20 @@
 //! Who owes whom.
 
-use super::page;
+use super::{LONGEST_PAGE, page};
 use crate::door::{Door, Names};
+use crate::export::Form;
 use crate::problem::{Params, Problem};
 use crate::shapes::{Account, Booked, Ledger, Moment, Posting, Postings};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use node::NodeHandle;
 use node::model::{self, Amount, record};
 use serde::Deserialize;
+use std::io;
 use utoipa::IntoParams;
 
 /// The balance of each account.
@@ -37,16 +44,52 @@ pub async fn postings(
     State(door): State<Door>,
     Params(page): Params<Page>,
 ) -> Result<Json<Postings>, Problem> {
-    let limit = self::page(page.limit);
-    let postings = door.node.look(move |core| {
+    read(&door.node, page.before, self::page(page.limit)).await.map(Json)
+}
+
+async fn read(node: &NodeHandle, before: Option<u64>, limit: usize) -> Result<Postings, Problem> {
+    let postings = node.look(move |core| {
         let names = Names::of(core);
-        let mut found = tokio::task::block_in_place(|| core.store().postings(None, page.before, limit + 1))?;
+        let mut found = tokio::task::block_in_place(|| core.store().postings(None, before, limit + 1))?;
         let more = found.len() > limit;
         found.truncate(limit);
         let postings: Vec<Posting> = found.into_iter().map(|found| posting(&names, &found)).collect();
         Ok::<_, Problem>(Postings { next: postings.last().filter(|_| more).map(|last| last.seq), postings })
     });
-    postings.await?.map(Json)
+    postings.await?
+}
+
+/// In which form.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Wanted {
+    /// `csv`, `hledger` or `beancount`.
+    #[param(inline)]
+    form: Form,
+}
+
+/// The whole book for an accounting program, the newest first.
+#[utoipa::path(get, path = "/v1/ledger/export", tag = "ledger", params(Wanted), responses((status = 200, body = String, content_type = "text/plain")))]
+pub async fn export(State(door): State<Door>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
+    let form = wanted.form;
+    // The first page now, so that what goes wrong is told as a problem.
+    let first = read(&door.node, None, LONGEST_PAGE).await?;
+    let pages = stream::try_unfold(Some((form.head(), first)), move |state| {
+        let node = door.node.clone();
+        async move {
+            let Some((head, page)) = state else { return Ok(None) };
+            let text = page.postings.iter().map(|posting| form.posting(posting)).collect::<String>();
+            let next = match page.next {
+                Some(next) => {
+                    let page = read(&node, Some(next), LONGEST_PAGE).await;
+                    Some(("", page.map_err(|problem| io::Error::other(problem.detail))?))
+                }
+                None => None,
+            };
+            Ok::<_, io::Error>(Some((format!("{head}{text}"), next)))
+        }
+    });
+    Ok(([(CONTENT_TYPE, form.media_type())], Body::from_stream(pages)).into_response())
 }
 
 fn posting(names: &Names, found: &node::store::Booked) -> Posting {

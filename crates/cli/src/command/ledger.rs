@@ -4,7 +4,7 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::show::{Table, short};
 use api::shapes::{Account, Booked, Posting};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 /// What to show.
@@ -16,6 +16,30 @@ pub struct LedgerArgs {
     /// How many postings at the most.
     #[arg(long, value_name = "N", default_value_t = 100, requires = "postings")]
     limit: usize,
+    /// The whole book for an accounting program, on standard output.
+    #[arg(long, value_name = "FORM", conflicts_with = "postings")]
+    export: Option<Form>,
+}
+
+/// What an accounting program reads.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Form {
+    /// A row for each line, for spreadsheets.
+    Csv,
+    /// A journal for hledger and ledger-cli.
+    Hledger,
+    /// A journal for beancount.
+    Beancount,
+}
+
+impl From<Form> for api::Form {
+    fn from(form: Form) -> api::Form {
+        match form {
+            Form::Csv => api::Form::Csv,
+            Form::Hledger => api::Form::Hledger,
+            Form::Beancount => api::Form::Beancount,
+        }
+    }
 }
 
 /// Shows balances, or postings.
@@ -23,6 +47,13 @@ pub async fn run(desk: &Desk<'_>, args: &LedgerArgs) -> Done {
     if args.postings {
         let postings = postings(desk, args.limit).await?;
         return desk.out.either(&json!({ "postings": postings }), || lines(desk, &postings)).map(|()| 0);
+    }
+    if let Some(form) = args.export {
+        let mut pieces = desk.client.export(form.into()).await?;
+        while let Some(piece) = pieces.next().await? {
+            desk.out.bytes(&piece)?;
+        }
+        return Ok(0);
     }
     let ledger = desk.client.ledger().await?;
     let text = || {
