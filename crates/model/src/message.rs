@@ -5,7 +5,7 @@
 
 use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Settlement, Tick};
 use crate::envelope::{Invalid, Unverified};
-use crate::id::Id;
+use crate::id::{Id, ObjectId};
 use crate::phase::Phase;
 use crate::time::Timestamp;
 use crate::{from_bytes, to_bytes};
@@ -135,6 +135,15 @@ pub enum StreamHead {
         digest: ImageDigest,
         /// Bytes that are already here.
         from: u64,
+    },
+    /// Anybody to anybody: pieces of an image. Requests follow, each a part's and a piece's number as big-endian u32s; each
+    /// answer is one byte, nought when the piece follows. A part's number of `u32::MAX` asks for the list of pieces,
+    /// which comes after its length as a big-endian u32.
+    Pieces {
+        /// Host to tenant: under which lease. None: by the holder's leave.
+        lease: Option<Id<Lease>>,
+        /// Which image: see [`want`](crate::document::want).
+        want: ObjectId,
     },
 }
 

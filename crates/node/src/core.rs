@@ -1,11 +1,13 @@
 //! What the loop owns, and the one way in which it changes: decide, record, make true.
 
 use crate::clock::Clock;
+use crate::fetch::digest;
 use crate::outbox::Outbox;
 use crate::{Error, Event, Fault};
 use engine::{Engine, Input, Reply};
+use machine::image::Digest;
 use model::{Id, Lease, PeerKey, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Store;
 use tokio::sync::broadcast;
 
@@ -55,6 +57,12 @@ impl Core {
     /// How far the image of a lease has come: bytes that are there, and bytes in all.
     pub fn fetching(&self, lease: Id<Lease>) -> Option<(u64, u64)> {
         self.fetching.get(&lease).copied()
+    }
+
+    /// The images of leases that are not over.
+    pub fn images_in_use(&self) -> BTreeSet<Digest> {
+        let leases = self.engine.state().lease.all().filter(|lease| !lease.phase.is_ended());
+        leases.map(|lease| digest(&lease.contract.workload.image)).collect()
     }
 
     /// Decides, writes down, makes true, tells. Nothing of it happens when it cannot be written down.

@@ -1,6 +1,7 @@
 //! Does what is wanted, each thing in a task of its own, and brings back what came of it.
 
 use crate::fetch::{digest, fetch, is_bad_image};
+use crate::neighbours::Neighbours;
 use crate::run::Command;
 use crate::serve::guest;
 use engine::input::{Machine, Meter};
@@ -32,6 +33,7 @@ pub struct Hands {
     pub internet: Arc<Internet>,
     pub images: Images,
     pub commands: mpsc::Sender<Command>,
+    pub neighbours: Arc<Neighbours>,
 }
 
 /// What came of an effect.
@@ -83,7 +85,7 @@ async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenan
         // Progress is not worth waiting for.
         let _ = hands.commands.try_send(Command::Progress(lease, done, total));
     };
-    match fetch(&hands.images, &hands.net, lease, workload, tenant, report).await {
+    match fetch(hands, lease, workload, tenant, report).await {
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Fetched(lease)))),
         Err(error) if error.is_workload() => Outcome::Done(Some(Input::Machine(Machine::Failed {
             lease,

@@ -18,6 +18,7 @@ mod forward;
 mod handle;
 mod keys;
 mod logs;
+mod neighbours;
 mod outbox;
 mod people;
 mod rent;

@@ -7,9 +7,10 @@ use engine::input::Tenant;
 use engine::lease::Outcome;
 use engine::market::{Found, Match, Query, search};
 use engine::{Input, Reply};
+use machine::image::Digest;
 use model::{
-    Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, Rate, Resources, Span,
-    Workload,
+    Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
+    Resources, Span, Workload,
 };
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -68,6 +69,7 @@ impl NodeHandle {
             ports: rent.ports.iter().map(|(_, guest)| *guest).collect(),
             udp_ports: Vec::new(),
             network: rent.network.clone(),
+            pieces: Some(self.pieces(image.digest).await?),
         };
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
@@ -86,6 +88,15 @@ impl NodeHandle {
             }
         }
         Err(last)
+    }
+
+    /// The image's pieces. Neighbours may have them where they may have the image from here.
+    async fn pieces(&self, image: Digest) -> Result<Pieces, Error> {
+        let images = self.images().clone();
+        let open = images.note(&image).open;
+        let made = tokio::task::spawn_blocking(move || images.pieces(&image)).await;
+        let (_, list) = made.map_err(|_| Error::Cancelled)??;
+        Ok(Pieces { list: ObjectId(list), open })
     }
 
     /// What to look for in the market.

@@ -80,7 +80,14 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (events, _) = broadcast::channel(EVENTS);
-    let hands = Hands { net, guests: Arc::new(guests), internet, images, commands: commands.clone() };
+    let hands = Hands {
+        net,
+        guests: Arc::new(guests),
+        internet,
+        images,
+        commands: commands.clone(),
+        neighbours: Arc::default(),
+    };
     let core = Core {
         clock,
         engine,

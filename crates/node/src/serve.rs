@@ -3,12 +3,13 @@
 //! Each is allowed by a lease between the two, and by nothing else.
 
 use crate::execute::Hands;
-use crate::fetch::digest;
+use crate::fetch::{digest, give};
 use crate::logs::LogReader;
+use crate::neighbours;
 use engine::Engine;
 use machine::guest::GuestId;
 use model::message::{StreamAnswer, StreamHead};
-use model::{Id, ImageDigest, Lease, PeerKey, Side};
+use model::{Id, ImageDigest, Lease, ObjectId, PeerKey, Side};
 use net::IncomingStream;
 use std::io::{Seek, SeekFrom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
@@ -24,6 +25,10 @@ pub enum Allowed {
     Logs(GuestId, u64, bool),
     /// This part, when it belongs to this image.
     Blob(ImageDigest, ImageDigest, u64),
+    /// The pieces of the image of a lease.
+    Pieces(ImageDigest),
+    /// The pieces of an image that a neighbour wants, if we have it and the owner lets neighbours have it.
+    Neighbour(PeerKey, ObjectId),
 }
 
 /// Whether a lease allows it.
@@ -58,6 +63,15 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
                 Ok(Allowed::Blob(lease.contract.workload.image, *digest, *from))
             }
         }
+        StreamHead::Pieces { lease: Some(lease), .. } => {
+            let lease = between(*lease, Side::Tenant)?;
+            if lease.phase.is_ended() {
+                Err(StreamAnswer::NotYours)
+            } else {
+                Ok(Allowed::Pieces(lease.contract.workload.image))
+            }
+        }
+        StreamHead::Pieces { lease: None, want } => Ok(Allowed::Neighbour(from, *want)),
     }
 }
 
@@ -72,6 +86,8 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
         Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
         Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
+        Ok(Allowed::Pieces(image)) => pieces_stream(&hands, stream, &image).await,
+        Ok(Allowed::Neighbour(peer, want)) => neighbours::serve(&hands, stream, peer, want).await,
         Err(answer) => stream.refuse(answer).await,
     };
     if let Err(error) = served {
@@ -112,6 +128,15 @@ async fn log_stream(
         stream.flush().await?;
     }
     stream.shutdown().await
+}
+
+async fn pieces_stream(hands: &Hands, stream: IncomingStream, image: &ImageDigest) -> std::io::Result<()> {
+    let image = digest(image);
+    if hands.images.inspect(&image).is_err() {
+        return stream.refuse(StreamAnswer::Missing).await;
+    }
+    let mut stream = stream.accept().await?;
+    give(&hands.images, &image, &mut stream, |_| std::future::ready(())).await
 }
 
 async fn blob_stream(

@@ -25,6 +25,7 @@ fn main() {
     let trials = vec![
         trial("a_guest_s_whole_life", a_guest_s_whole_life),
         trial("a_tenant_reaches_a_port_and_stops", a_tenant_reaches_a_port_and_stops),
+        trial("an_image_comes_from_whoever_has_it", an_image_comes_from_whoever_has_it),
         trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
         trial(
             "a_command_that_is_not_there_is_the_tenant_s_fault",
@@ -276,6 +277,48 @@ async fn get(port: u16) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
     (!answer.is_empty()).then_some(answer)
+}
+
+/// Three nodes: a tenant, its host, and a neighbour of the host who has the image too.
+async fn an_image_comes_from_whoever_has_it() {
+    let pair = Pair::meet().await;
+    let neighbour = start(pair.dir.path(), "neighbour").await;
+    busybox(&neighbour, &pair.dir.path().join("copy")).await;
+    let address = neighbour.net().addresses().await.into_iter().next().expect("an address");
+    pair.host.net().dial(&address).await.expect("a connection");
+    let image = pair.tenant.images().resolve("busybox").expect("asked").expect("it is here").digest;
+    let wanted = model::document::want(
+        &model::ImageDigest(*image.as_bytes()),
+        pair.host.net().me(),
+        neighbour.net().me(),
+    );
+    let head = model::message::StreamHead::Pieces { lease: None, want: wanted };
+
+    // An image that is not open is not here, for all that a neighbour can tell.
+    let closed = pair.host.net().open(neighbour.net().me(), head.clone()).await;
+    let missing = model::message::StreamAnswer::Missing;
+    assert!(matches!(closed, Err(net::NetError::Refused { answer, .. }) if answer == missing), "{closed:?}");
+    neighbour.images().set_open(&image, true).expect("noted");
+    pair.host.net().open(neighbour.net().me(), head.clone()).await.expect("now it is");
+    // What one peer may want is of no use to another.
+    let other = pair.tenant.net().dial(&address).await.expect("a connection");
+    let borrowed = pair.tenant.net().open(other, head).await;
+    assert!(matches!(borrowed, Err(net::NetError::Refused { .. })), "{borrowed:?}");
+
+    // The tenant has lost the image's layers after the deal was prepared: the neighbour has them.
+    pair.tenant.images().set_open(&image, true).expect("noted");
+    pair.tenant.images().pieces(&image).expect("a list");
+    let blobs = pair.tenant.images().root().join("blobs/sha256");
+    for part in pair.tenant.images().parts(&image).expect("parts") {
+        fs::remove_file(blobs.join(part.digest.hex())).expect("it was here");
+    }
+    let lease = pair.run(&["sh", "-c", "exit 5"]).await.expect("a lease");
+    let ended = until(&pair.host, lease, Phase::is_ended).await;
+    assert_eq!(ended, Phase::Ended(EndReason::Exited { code: 5 }), "{}", detail(&pair.host, lease).await);
+    // It has no name on the host: names there are its owner's.
+    let came = pair.host.images().resolve(&image.to_string()).expect("asked").expect("it is here");
+    assert!(came.names.is_empty());
+    assert_eq!(pair.host.images().note(&image).came_as, "busybox:latest");
 }
 
 async fn a_price_above_the_cap_is_no_deal() {

@@ -76,6 +76,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         ports: Vec::new(),
         udp_ports: Vec::new(),
         network: NetworkPolicy::None,
+        pieces: None,
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));

@@ -73,6 +73,7 @@ pub fn wish() -> AskTerms {
             ports: vec![8080],
             udp_ports: Vec::new(),
             network: NetworkPolicy::None,
+            pieces: None,
         },
         resources: ONE_CORE,
         term: Span::minutes(10),

@@ -78,7 +78,7 @@ impl Entry {
         std::iter::once(manifest).chain(self.manifest.blobs().copied()).collect()
     }
 
-    fn blobs(&self) -> impl Iterator<Item = Digest> {
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Digest> {
         std::iter::once(self.image.digest).chain(self.manifest.blobs().map(|part| part.digest))
     }
 }
@@ -115,6 +115,10 @@ impl Catalog {
         fs::write(&layout, r#"{"imageLayoutVersion":"1.0.0"}"#).map_err(ImageError::io("write", &layout))?;
         sweep(content, &entries)?;
         Ok(Catalog { path, entries: Mutex::new(entries) })
+    }
+
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        lock(&self.entries).clone()
     }
 
     pub(super) fn list(&self) -> Vec<Image> {
@@ -165,6 +169,7 @@ impl Catalog {
 
         let waste = content.stage()?;
         let blobs: HashSet<Digest> = entries.iter().flat_map(Entry::blobs).collect();
+        move_away(&super::pieces::path(content, digest), &waste.0.join("pieces"))?;
         for digest in gone.blobs().filter(|digest| !blobs.contains(digest)) {
             move_away(&content.blob(&digest), &waste.0.join(format!("blob-{}", digest.hex())))?;
         }
@@ -247,7 +252,7 @@ fn read_index(path: &Path) -> Result<Vec<document::Candidate>, ImageError> {
     }
 }
 
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&beside)?;

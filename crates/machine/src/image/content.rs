@@ -49,7 +49,8 @@ impl Content {
             }
             Ok(()) | Err(_) => {}
         }
-        for directory in [content.blobs(), content.partials(), content.layers(), staging] {
+        let pieces = content.root.join("pieces");
+        for directory in [content.blobs(), content.partials(), content.layers(), pieces, staging] {
             private_directory(&directory)?;
         }
         remove_older_than(&content.partials(), PARTIAL_KEPT)?;
@@ -73,7 +74,7 @@ impl Content {
         self.root.join("layers")
     }
 
-    fn partials(&self) -> PathBuf {
+    pub(super) fn partials(&self) -> PathBuf {
         self.root.join("incoming")
     }
 
@@ -116,6 +117,11 @@ impl Content {
         let path = staged.0.join("blob");
         let file = File::create_new(&path).map_err(ImageError::io("create", &path))?;
         Ok(NewBlob { blobs: self.blobs(), _staged: staged, path, file, hasher: Sha256::new(), size: 0 })
+    }
+
+    /// The right to receive a blob; none when somebody else receives it now.
+    pub(super) fn claim(&self, digest: &Digest) -> Option<Claim> {
+        self.incoming.try_take(digest)
     }
 
     /// Begins or resumes the receipt of a blob. `None`: it is here already.
@@ -395,7 +401,7 @@ fn hash_all(file: &mut File, hasher: &mut Sha256) -> io::Result<u64> {
     }
 }
 
-fn make_durable(file: &File, from: &Path, to: &Path) -> Result<(), ImageError> {
+pub(super) fn make_durable(file: &File, from: &Path, to: &Path) -> Result<(), ImageError> {
     file.sync_all().map_err(ImageError::io("sync", from))?;
     fs::rename(from, to).map_err(ImageError::io("rename", from))?;
     sync_directory(to.parent().unwrap_or(to))

@@ -87,6 +87,24 @@ pub enum ImageError {
         /// What came.
         found: Digest,
     },
+    /// A piece that is not what the image's list of pieces says.
+    #[error("piece {piece} of {part} is not what it should be")]
+    WrongPiece {
+        /// Of which part.
+        part: Digest,
+        /// Its number in that part.
+        piece: u32,
+    },
+    /// More than the owner wants to keep of images.
+    #[error(
+        "images may take {limit} bytes of this computer, and {needed} bytes more do not fit beside those in use"
+    )]
+    OverLimit {
+        /// The owner's limit.
+        limit: u64,
+        /// Bytes that would be needed.
+        needed: u64,
+    },
     /// Content of another length than its description says.
     #[error("{digest} should have {expected} bytes but has {found}")]
     SizeMismatch {

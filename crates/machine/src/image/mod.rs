@@ -11,14 +11,18 @@
 //! checked, each layer is unpacked by [`unpack`](self) and compared with its diffID. Nothing in it is half: all is
 //! written beside and renamed.
 
+mod assembly;
 mod build;
 mod catalog;
+mod collect;
 mod content;
 mod digest;
 mod document;
 mod error;
 mod import;
 mod layers;
+mod notes;
+mod pieces;
 mod pull;
 mod reference;
 mod registry;
@@ -35,15 +39,20 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use assembly::{Assembly, Piece, SourceNo};
 pub use build::BuildSpec;
 pub use catalog::Image;
+pub use collect::{Collected, Room};
 pub use content::BlobWriter;
 pub use digest::{Digest, NotADigest};
 pub use document::{Part, PartKind, Platform, RunConfig};
 pub use error::{ImageError, Trick};
+pub use notes::{Note, Policy, Serve};
+pub use pieces::{MAX_LIST, PIECE, PieceList};
 
 use catalog::{Catalog, Entry};
 use content::Content;
+use notes::Notes;
 use reference::Reference;
 use rootfs::Rootfs;
 
@@ -52,6 +61,7 @@ use rootfs::Rootfs;
 pub struct Images {
     content: Arc<Content>,
     catalog: Arc<Catalog>,
+    notes: Arc<Notes>,
 }
 
 /// How far a transfer or the unpacking has come.
@@ -140,7 +150,8 @@ impl Images {
     pub fn open(root: PathBuf) -> Result<Images, ImageError> {
         let content = Content::open(root)?;
         let catalog = Catalog::open(&content)?;
-        Ok(Images { content: Arc::new(content), catalog: Arc::new(catalog) })
+        let notes = Notes::open(content.root.join("notes.json"))?;
+        Ok(Images { content: Arc::new(content), catalog: Arc::new(catalog), notes: Arc::new(notes) })
     }
 
     /// Fetches an image by its name at a registry. Registries on this machine are asked over plain HTTP, all others
@@ -159,9 +170,13 @@ impl Images {
     ) -> Result<Image, ImageError> {
         let parsed: Reference = reference.parse()?;
         let name = catalog::full_name(reference)?;
+        // What anybody can have from a public registry is no secret between neighbours either.
+        let open = auth == Auth::Anonymous && !registry::is_loopback(parsed.host());
         let pull = async {
             let digest = pull::fetch(&self.content, parsed, auth, watch).await?;
-            self.adopt(&digest, name.as_deref()).await
+            let image = self.adopt(&digest, name.as_deref()).await?;
+            self.notes.change(&digest, |note| note.open |= open)?;
+            Ok(image)
         };
         tokio::select! {
             biased;
@@ -241,7 +256,73 @@ impl Images {
     /// # Errors
     /// `Io`.
     pub fn remove(&self, manifest: &Digest) -> Result<bool, ImageError> {
-        Ok(self.catalog.remove(&self.content, manifest)?.is_some())
+        let removed = self.catalog.remove(&self.content, manifest)?.is_some();
+        self.notes.forget(manifest)?;
+        Ok(removed)
+    }
+
+    /// The list of an image's pieces, and its BLAKE3 hash. It is made when it is first asked for, which takes a second for
+    /// each GiB or two: call it where that may block.
+    ///
+    /// # Errors
+    /// `Incomplete` when the image is not here; `Io`.
+    pub fn pieces(&self, manifest: &Digest) -> Result<(Vec<u8>, [u8; 32]), ImageError> {
+        pieces::of(&self.content, &self.entry(manifest)?)
+    }
+
+    /// Whether so many bytes more fit on the disk, beside what is kept free for the owner.
+    ///
+    /// # Errors
+    /// `Full` when they do not, `Io`.
+    pub fn has_room(&self, needed: u64) -> Result<(), ImageError> {
+        content::require_room(&self.content.root, needed)
+    }
+
+    /// Begins, or goes on with, an image that comes in pieces. Reads what is here of it: call it where that may block.
+    ///
+    /// # Errors
+    /// `Full`, `Io`.
+    pub fn assemble(&self, list: PieceList) -> Result<Assembly, ImageError> {
+        Assembly::begin(&self.content, list)
+    }
+
+    /// Compares a list of pieces with what is here of its image by now: the sooner a list that lies, or an image that is
+    /// not for this machine, is found out, the less of it has come for nothing.
+    ///
+    /// # Errors
+    /// `Malformed`, `Unsupported`, `TooLarge`, `NoPlatform`.
+    pub fn check_list(&self, list: &PieceList, manifest: &Digest) -> Result<(), ImageError> {
+        let lies = || ImageError::malformed("the image's list of pieces", "it is another image's");
+        if list.parts.first().is_none_or(|first| first.digest != *manifest) {
+            return Err(lies());
+        }
+        if !self.has(manifest) {
+            return Ok(());
+        }
+        let bytes = self.content.read(manifest, "the image's manifest")?;
+        let document = document::Manifest::parse(&bytes)?;
+        if !list.fits(&document) {
+            return Err(lies());
+        }
+        if self.has(&document.config.digest) {
+            let config = self.content.read(&document.config.digest, "the image's configuration")?;
+            document::Config::parse(&config, &document)?;
+        }
+        Ok(())
+    }
+
+    /// What is noted of an image.
+    pub fn note(&self, manifest: &Digest) -> Note {
+        self.notes.of(manifest)
+    }
+
+    /// Says whether neighbours that know its digest may have this image.
+    ///
+    /// # Errors
+    /// `Incomplete` when it is not here; `Io`.
+    pub fn set_open(&self, manifest: &Digest, open: bool) -> Result<(), ImageError> {
+        self.entry(manifest)?;
+        self.notes.change(manifest, |note| note.open = open)
     }
 
     /// What a neighbour must fetch to have this image, the manifest first.
@@ -297,6 +378,20 @@ impl Images {
         blocking(move || images.catalog.add(&images.content, &digest, name.as_deref())).await
     }
 
+    /// Takes an image that came under a lease into the list. It gets no name: names are the owner's, and what a stranger
+    /// calls an image must not become what the owner runs by that name.
+    ///
+    /// # Errors
+    /// As [`Images::adopt`].
+    pub async fn take_in(&self, manifest: &Digest, came_as: &str, open: bool) -> Result<Image, ImageError> {
+        let image = self.adopt(manifest, None).await?;
+        self.notes.change(manifest, |note| {
+            note.open = open;
+            note.came_as = came_as.to_owned();
+        })?;
+        Ok(image)
+    }
+
     /// Makes sure that all layers lie unpacked, and says where, and how the image wants to be run.
     ///
     /// # Errors
@@ -309,6 +404,7 @@ impl Images {
         cancel: &CancellationToken,
     ) -> Result<Prepared, ImageError> {
         let entry = self.entry(manifest)?;
+        self.notes.change(manifest, |_| {})?;
         // Unpacking runs on threads of its own: who drops this future stops them too.
         let cancel = cancel.child_token();
         let _stop = cancel.clone().drop_guard();

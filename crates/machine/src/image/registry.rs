@@ -229,7 +229,7 @@ impl Registry {
 }
 
 /// Whether a registry is on this machine, where nobody can listen to plain HTTP.
-fn is_loopback(registry: &str) -> bool {
+pub(super) fn is_loopback(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
         // The colons of an IPv6 address stand in brackets.
         Some((host, port)) if !port.ends_with(']') => host,

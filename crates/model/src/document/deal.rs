@@ -3,6 +3,7 @@
 use super::network::NetworkPolicy;
 use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
+use super::pieces::Pieces;
 use super::{is_plain, require, signed_by};
 use crate::Offer;
 use crate::amount::Rate;
@@ -90,6 +91,9 @@ pub struct Workload {
     /// What the guest may reach outside.
     #[serde(default, skip_serializing_if = "NetworkPolicy::is_none")]
     pub network: NetworkPolicy,
+    /// How the image can be had in pieces; none: as a whole, from the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Pieces>,
 }
 
 impl Workload {

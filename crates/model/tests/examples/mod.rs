@@ -122,6 +122,7 @@ pub fn workload() -> Workload {
         ports: vec![8080],
         udp_ports: Vec::new(),
         network: NetworkPolicy::None,
+        pieces: None,
     }
 }
 
@@ -364,6 +365,8 @@ pub fn heads() -> Vec<StreamHead> {
         StreamHead::Port { lease, port: 8080 },
         StreamHead::Logs { lease, from: 4_096, follow: true },
         StreamHead::Blob { lease, digest: workload().image, from: 0 },
+        StreamHead::Pieces { lease: Some(lease), want: ObjectId([0x77; 32]) },
+        StreamHead::Pieces { lease: None, want: ObjectId([0x77; 32]) },
     ]
 }
 

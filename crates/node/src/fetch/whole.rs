@@ -1,11 +1,10 @@
-//! As host: has the image of a lease here, from the tenant, part by part, each held to its digest.
-//!
-//! The tenant's registry reference is not followed: whom a host's computer connects to is not for strangers to say.
+//! An image as a whole, part by part, from a tenant whose lease binds no list of pieces.
 
+use super::{FetchError, digest};
 use machine::image::{BlobWriter, Digest, ImageError, Images};
 use model::message::StreamHead;
 use model::{Id, ImageDigest, Lease, PeerKey, Workload};
-use net::{Net, NetError};
+use net::Net;
 use tokio::io::AsyncReadExt;
 
 /// The largest manifest that is read.
@@ -14,50 +13,7 @@ const LARGEST_MANIFEST: u64 = 4 << 20;
 /// How much is read at once.
 const PIECE: usize = 256 * 1024;
 
-/// Why an image is not here.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The tenant's answer breaks off; what came is kept.
-    #[error("the tenant's part {part} broke off: {source}")]
-    Broken {
-        /// Which.
-        part: Digest,
-        /// How.
-        source: std::io::Error,
-    },
-    /// The tenant cannot be reached, or does not have it.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// It is not what the digest says, or cannot be kept.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-}
-
-impl FetchError {
-    /// Whether trying again, or another host, would not help.
-    pub fn is_workload(&self) -> bool {
-        match self {
-            FetchError::Broken { .. } | FetchError::Net(_) => false,
-            FetchError::Image(error) => is_bad_image(error),
-        }
-    }
-}
-
-/// Whether it is the image that is at fault, and not this machine.
-pub fn is_bad_image(error: &ImageError) -> bool {
-    matches!(
-        error,
-        ImageError::DigestMismatch { .. }
-            | ImageError::Hostile { .. }
-            | ImageError::Malformed { .. }
-            | ImageError::NoPlatform { .. }
-            | ImageError::TooLarge { .. }
-            | ImageError::Unsupported { .. }
-            | ImageError::SizeMismatch { .. }
-    )
-}
-
-/// Fetches what is missing of an image, and takes it into the list. `progress` is told bytes done, and in all.
+/// Fetches what is missing of an image. `progress` is told bytes done, and in all.
 ///
 /// # Errors
 /// Why it is not here. What came is kept, and the next try goes on from there.
@@ -70,9 +26,6 @@ pub async fn fetch(
     progress: impl Fn(u64, u64) + Sync,
 ) -> Result<(), FetchError> {
     let manifest = digest(&workload.image);
-    if images.resolve(&manifest.to_string())?.is_some() {
-        return Ok(());
-    }
     let source = Source { images, net, lease, tenant };
     if !images.has(&manifest) {
         source.part(manifest, LARGEST_MANIFEST, &|_| {}).await?;
@@ -88,14 +41,7 @@ pub async fn fetch(
         done += part.size;
     }
     progress(total, total);
-    let name = (!workload.reference.is_empty()).then_some(workload.reference.as_str());
-    images.adopt(&manifest, name).await?;
     Ok(())
-}
-
-/// The machine's name for a digest.
-pub fn digest(image: &ImageDigest) -> Digest {
-    Digest::from_bytes(image.0)
 }
 
 struct Source<'a> {
