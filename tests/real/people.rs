@@ -77,3 +77,17 @@ async fn a_debt_that_was_paid_is_gone_on_both_sides() {
     let csv = house.host.sublet(&["ledger", "--export", "csv"]);
     assert!(csv.out.starts_with("date,") && csv.out.contains(",settled,"), "{}{}", csv.out, csv.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_counts_for_the_next_start_and_a_name_at_once() {
+    let mut house = House::empty();
+    house.host.start().await;
+    house.host.sublet(&["settings", "set", "--listen", "nowhere"]).is_refusal(2, &["nowhere"]);
+    let set = house.host.sublet(&["settings", "set", "--name", "Ada", "--relay", "true"]);
+    assert!(set.out.contains("Ada") && set.out.contains("when the node starts again"), "{}", set.err);
+    assert_eq!(house.host.client.status().await.unwrap().me.name.as_deref(), Some("Ada"));
+    house.host.kill();
+    house.host.start().await;
+    let settings = house.host.client.settings().await.unwrap();
+    assert!(settings.relay && settings.name == "Ada");
+}

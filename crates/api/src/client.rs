@@ -7,7 +7,8 @@ use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
     Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
     More, MyOffer, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports,
-    Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, ShareWish, Status,
+    Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, Settings, SettingsWish,
+    ShareWish, Status,
 };
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -276,6 +277,16 @@ impl Client {
             Form::Beancount => "beancount",
         };
         Ok(Pieces(self.ask(Method::GET, &format!("/v1/ledger/export?form={form}"), &()).await?.into_body()))
+    }
+
+    /// What is set.
+    pub async fn settings(&self) -> Result<Settings, ClientError> {
+        self.get("/v1/settings").await
+    }
+
+    /// Sets it.
+    pub async fn set_settings(&self, wish: &SettingsWish) -> Result<Settings, ClientError> {
+        self.sent(Method::PUT, "/v1/settings", wish).await
     }
 
     /// Payments of the last months.

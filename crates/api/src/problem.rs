@@ -151,6 +151,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotRunning { .. }
         | Error::Port { .. }
         | Error::Cancelled => StatusCode::CONFLICT,
+        Error::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::UnknownImage(_) | Error::UnknownLease(_) => StatusCode::NOT_FOUND,
         Error::Image(error) => image_status(error),
         Error::Guest(_) => StatusCode::INTERNAL_SERVER_ERROR,

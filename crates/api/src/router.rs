@@ -4,7 +4,7 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    image, lease, ledger, machine, market, node, offer, peer, people, reputation, settlement,
+    image, lease, ledger, machine, market, node, offer, peer, people, reputation, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -79,6 +79,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(reputation::all))
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))
+        .routes(routes!(settings::show, settings::set))
         .routes(routes!(people::list))
         .routes(routes!(people::one, people::regard, people::forget))
         .routes(routes!(people::invites, people::invite))

@@ -1,7 +1,8 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, settle, verify,
+    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, settings, settle,
+    verify,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -75,6 +76,8 @@ pub enum Command {
     Join(people::JoinArgs),
     /// Show who is connected, and meet others.
     Peers(peers::PeersArgs),
+    /// Show or change how this node runs.
+    Settings(settings::SettingsArgs),
     /// Show who this node is, and how it goes.
     Status,
     /// Check a dispute pack, or this node's own record.

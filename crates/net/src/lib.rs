@@ -50,6 +50,14 @@ const MAX_EVENTS: usize = 64;
 /// Commands that wait for the driver, which is quick.
 const MAX_COMMANDS: usize = 256;
 
+/// Whether an address makes sense, before anybody is told to use it.
+///
+/// # Errors
+/// [`NetError::Address`] says why not.
+pub fn check_address(text: &str) -> Result<(), NetError> {
+    address::parse(text).map(drop)
+}
+
 /// Starts the network of a node, and returns once it listens.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub struct Config {
     pub upnp: bool,
     /// Whether to carry others' connections.
     pub relay: bool,
-    /// What the person calls themselves.
+    /// What the person calls themselves at the start: see [`crate::NodeHandle::name`].
     pub name: String,
     /// How this program is run again as a guest's supervisor.
     pub supervisor: Vec<OsString>,

@@ -43,6 +43,9 @@ pub enum Error {
         /// Where it stands.
         phase: String,
     },
+    /// A setting that makes no sense, or cannot be kept.
+    #[error("{0}")]
+    Setting(String),
     /// The local port is taken.
     #[error("port {port} of this computer cannot be used: {reason}")]
     Port {
@@ -113,6 +116,7 @@ impl Error {
             Error::UnknownLease(_) => "unknown_lease",
             Error::NotRunning { .. } => "wrong_phase",
             Error::Port { .. } => "port_taken",
+            Error::Setting(_) => "setting",
             Error::Image(error) => image_code(error),
             Error::Guest(_) => "guest",
             Error::Net(_) => "network",
@@ -140,7 +144,7 @@ impl Error {
             Error::Port { port, .. } => {
                 format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1))
             }
-            Error::Image(_) | Error::Guest(_) | Error::Cancelled => String::new(),
+            Error::Image(_) | Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
             Error::Net(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),
         }

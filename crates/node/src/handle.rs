@@ -12,7 +12,7 @@ use machine::image::Images;
 use model::message::StreamHead;
 use model::{Id, Lease, Phase, Share, Side, Span, Speed};
 use net::{Net, PeerSeen};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, oneshot};
 
 /// A running node. Clones speak to the same one.
@@ -25,6 +25,21 @@ pub(crate) struct Shared {
     pub hands: Hands,
     pub events: broadcast::Sender<Event>,
     pub forwards: Forwards,
+    pub name: Name,
+}
+
+/// What the person calls themselves: it can be changed while the node runs.
+#[derive(Clone)]
+pub(crate) struct Name(Arc<RwLock<String>>);
+
+impl Name {
+    pub fn new(name: String) -> Name {
+        Name(Arc::new(RwLock::new(name)))
+    }
+
+    pub fn get(&self) -> String {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl NodeHandle {
@@ -42,6 +57,15 @@ impl NodeHandle {
     /// How it was started.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// What the person calls themselves.
+    pub fn name(&self) -> String {
+        self.0.name.get()
+    }
+
+    pub(crate) fn rename(&self, name: String) {
+        *self.0.name.0.write().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     /// The images of this computer.
@@ -86,7 +110,7 @@ impl NodeHandle {
         answered.await.map_err(|_| Fault::Stopped)?
     }
 
-    async fn command(&self, command: Command) -> Result<(), Fault> {
+    pub(crate) async fn command(&self, command: Command) -> Result<(), Fault> {
         self.0.hands.commands.send(command).await.map_err(|_| Fault::Stopped)
     }
 

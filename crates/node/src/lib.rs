@@ -24,6 +24,7 @@ mod people;
 mod rent;
 mod run;
 mod serve;
+mod settings;
 mod settlement;
 
 pub use config::Config;
@@ -35,6 +36,7 @@ pub use handle::NodeHandle;
 pub use logs::LogReader;
 pub use rent::Rent;
 pub use run::start;
+pub use settings::Settings;
 
 pub use engine;
 pub use machine;

@@ -24,7 +24,7 @@ impl NodeHandle {
         let nonce = Nonce(keys::random()?);
         let mut addresses = self.net().addresses().await;
         addresses.truncate(MOST_ADDRESSES);
-        let name = self.config().name.clone();
+        let name = self.name();
         self.people(Command::Invite { nonce, name, addresses, stands, uses }).await?;
         let made = self
             .look(move |core| {
@@ -52,7 +52,7 @@ impl NodeHandle {
         let verified = invite.verify(now).map_err(engine::people::Refusal::Invalid).map_err(refused)?;
         let host = inviter(&verified).ok_or(Error::Cancelled)?;
         self.net().know(host.peer, verified.addresses.clone());
-        let name = self.config().name.clone();
+        let name = self.name();
         self.people(Command::Accept { invite: Box::new(invite), name }).await?;
         Ok((host, verified))
     }

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::core::{Core, SNAPSHOT_VERSION};
 use crate::execute::{Hands, Outcome, ended, execute};
 use crate::forward::Forwards;
-use crate::handle::{NodeHandle, Shared};
+use crate::handle::{Name, NodeHandle, Shared};
 use crate::outbox::Outbox;
 use crate::serve::{guest, judge, serve};
 use crate::{Config, Error, Event, Fault, keys};
@@ -102,10 +102,11 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let identity = core.engine.identity().clone();
     let runtime = Runtime::find().map(|runtime| runtime.name()).unwrap_or_default();
     let sandbox = Sandbox { runtime, user_namespace: true };
+    let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,
         hands: hands.clone(),
-        config: config.clone(),
+        name: name.clone(),
         sandbox,
         fetches: BTreeMap::new(),
         parties: BTreeSet::new(),
@@ -116,7 +117,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     node.reconcile().await;
     let forwards = Forwards::open(config.data.join("forwards.json"));
     tokio::spawn(node.run(inbox, net_events, guest_events));
-    let handle = NodeHandle::new(Shared { config, identity, hands, events, forwards });
+    let handle = NodeHandle::new(Shared { config, identity, hands, events, forwards, name });
     handle.restore_forwards().await;
     Ok(handle)
 }
@@ -158,7 +159,8 @@ fn replay(store: &mut Store, identity: Identity) -> Result<(Engine, u64), Fault>
 struct Loop {
     core: Core,
     hands: Hands,
-    config: Config,
+    /// What the person calls themselves.
+    name: Name,
     /// What guests are kept with.
     sandbox: Sandbox,
     /// Images on their way, to be given up when their lease ends before.
@@ -492,7 +494,7 @@ impl Loop {
         let publish = Owner::Publish {
             addresses: self.core.addresses.clone(),
             sandbox: self.sandbox.clone(),
-            name: self.config.name.clone(),
+            name: self.name.get(),
         };
         self.decide(Input::Owner(publish));
     }

@@ -10,6 +10,7 @@ pub mod offer;
 pub mod peer;
 pub mod people;
 pub mod reputation;
+pub mod settings;
 pub mod settlement;
 
 /// The most that a page holds.

@@ -27,7 +27,7 @@ pub async fn status(State(door): State<Door>) -> Result<Json<Status>, Problem> {
         let (party, now, state) = (identity.party(), core.now(), core.engine().state());
         let live =
             |side| state.lease.all().filter(|lease| lease.side == side && !lease.phase.is_ended()).count();
-        let name = Some(config.name.clone()).filter(|name| !name.is_empty());
+        let name = Some(node.name()).filter(|name| !name.is_empty());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             me: Party { person: party.person.to_string(), device: party.device.to_string(), name },

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 #[utoipa::path(get, path = "/v1/reputation", tag = "reputation", responses((status = 200, body = Reputation)))]
 pub async fn all(State(door): State<Door>) -> Result<Json<Reputation>, Problem> {
     let party = door.node.identity().party();
-    let name = Some(door.node.config().name.clone()).filter(|name| !name.is_empty());
+    let name = Some(door.node.name()).filter(|name| !name.is_empty());
     let me = Party { person: party.person.to_string(), device: party.device.to_string(), name };
     let scores = door.node.look(|core| {
         let names = Names::of(core);

@@ -13,6 +13,7 @@ mod offer;
 mod peer;
 mod people;
 mod reputation;
+mod settings;
 mod settlement;
 mod status;
 
@@ -35,5 +36,6 @@ pub use people::{
     Accepted, AcceptedState, Device, Invite, InviteWish, Invites, Join, People, Person, Regard, Regarding,
 };
 pub use reputation::{Aspect, Reputation, Score};
+pub use settings::{Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use status::{RecordChecked, Status};

@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use api::node::machine::guest::Runtime;
 use api::node::net::Net;
 use api::node::store::StoreError;
-use api::node::{Config, Fault, start};
+use api::node::{Config, Fault, Settings, start};
 use api::{ServeError, Serving, serve, token_path};
 use clap::Args;
 use serde_json::json;
@@ -18,9 +18,9 @@ const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// How to run a node.
 #[derive(Args, Debug)]
 pub struct HostArgs {
-    /// What you call yourself; everybody sees it.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    name: String,
+    /// What you call yourself; everybody sees it. This and what follows is for this run; `sublet settings` is for all.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Where to listen for peers, as a multiaddress; may be given several times [default: all interfaces, free ports].
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<String>,
@@ -44,15 +44,20 @@ pub struct HostArgs {
 /// Runs a node until it is told to stop.
 pub async fn run(desk: &Desk<'_>, args: HostArgs) -> Done {
     let mut interrupt = Interrupt::listen()?;
-    let config = Config {
-        listen: args.listen,
-        bootstrap: args.bootstrap,
-        mdns: !args.no_mdns,
-        upnp: args.upnp,
-        relay: args.relay,
-        name: args.name,
-        ..Config::new(desk.data.clone())
+    let set = Settings::load(&desk.data).map_err(|error| {
+        Failure::fault(format!("the settings in {} cannot be read: {error}", desk.data.display()))
+            .hint("Mend or remove the file settings.json there.")
+    })?;
+    let listed = |given: Vec<String>, set: Vec<String>| if given.is_empty() { set } else { given };
+    let settings = Settings {
+        name: args.name.unwrap_or(set.name),
+        listen: listed(args.listen, set.listen),
+        bootstrap: listed(args.bootstrap, set.bootstrap),
+        mdns: set.mdns && !args.no_mdns,
+        upnp: set.upnp || args.upnp,
+        relay: set.relay || args.relay,
     };
+    let config = Config::with(settings, desk.data.clone());
     let node = start(config).await.map_err(not_started)?;
     let serving = serve(node.clone(), &desk.data, args.port).await.map_err(not_served)?;
     tell(desk, &node, &serving).await?;

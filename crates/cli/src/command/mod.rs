@@ -13,6 +13,7 @@ pub mod peers;
 pub mod people;
 pub mod reputation;
 pub mod run;
+pub mod settings;
 pub mod settle;
 pub mod status;
 pub mod verify;
@@ -58,6 +59,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Invite(args) => people::invite(&desk, args).await,
         Command::Join(args) => people::join(&desk, &args).await,
         Command::Peers(args) => peers::run(&desk, args).await,
+        Command::Settings(args) => settings::run(&desk, args).await,
         Command::Status => status::run(&desk).await,
         Command::Verify(args) => verify::run(&desk, &args).await,
         Command::Doctor => doctor::run(out),

@@ -1,0 +1,163 @@
+//! What the owner has set for this node, in a small file beside the record: it says how to run, not what happened.
+
+use crate::handle::NodeHandle;
+use crate::run::Command;
+use crate::{Config, Error, Fault};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What the owner has set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// What the person calls themselves; everybody sees it.
+    pub name: String,
+    /// Multiaddresses to listen on; empty: all interfaces, on ports that are free.
+    pub listen: Vec<String>,
+    /// Multiaddresses of peers to meet first.
+    pub bootstrap: Vec<String>,
+    /// Whether to look for peers on the local network.
+    pub mdns: bool,
+    /// Whether to ask the router for a port.
+    pub upnp: bool,
+    /// Whether to carry others' connections.
+    pub relay: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            name: String::new(),
+            listen: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: true,
+            upnp: false,
+            relay: false,
+        }
+    }
+}
+
+/// What settings may hold.
+const LONGEST_NAME: usize = 64;
+const MOST_ADDRESSES: usize = 16;
+
+impl Settings {
+    /// What was set in a data directory; the usual where nothing was.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not what we write.
+    pub fn load(data: &Path) -> io::Result<Settings> {
+        match fs::read(path(data)) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Settings::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes them beside, and puts them in the place of the old ones.
+    fn save(&self, data: &Path) -> io::Result<()> {
+        let (path, beside) = (path(data), path(data).with_extension("new"));
+        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(beside, path)
+    }
+
+    /// Says what is out of range.
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::Setting(what.to_owned()));
+        if self.name.len() > LONGEST_NAME || self.name.chars().any(char::is_control) {
+            return wrong("a name has at most 64 bytes, and no control characters");
+        }
+        for address in self.listen.iter().chain(&self.bootstrap) {
+            if let Err(error) = net::check_address(address) {
+                return wrong(&format!("`{address}`: {error}"));
+            }
+        }
+        if self.listen.len() > MOST_ADDRESSES || self.bootstrap.len() > MOST_ADDRESSES {
+            return wrong("at most 16 addresses");
+        }
+        Ok(())
+    }
+
+    /// Whether a node that runs by this configuration runs by these settings, but for the name, which changes at once.
+    pub fn are_those_of(&self, config: &Config) -> bool {
+        (&self.listen, &self.bootstrap, self.mdns, self.upnp, self.relay)
+            == (&config.listen, &config.bootstrap, config.mdns, config.upnp, config.relay)
+    }
+}
+
+fn path(data: &Path) -> PathBuf {
+    data.join("settings.json")
+}
+
+impl Config {
+    /// As it was set in `data`.
+    pub fn with(settings: Settings, data: PathBuf) -> Config {
+        let Settings { name, listen, bootstrap, mdns, upnp, relay } = settings;
+        Config { name, listen, bootstrap, mdns, upnp, relay, ..Config::new(data) }
+    }
+}
+
+impl NodeHandle {
+    /// What was set, for this run and the next.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        Settings::load(&self.config().data).map_err(|error| Error::Setting(error.to_string()))
+    }
+
+    /// Sets it. The name counts at once, the rest when the node starts again.
+    ///
+    /// # Errors
+    /// When something is out of range, or cannot be written.
+    pub async fn set(&self, settings: Settings) -> Result<(), Error> {
+        settings.check()?;
+        tokio::task::block_in_place(|| settings.save(&self.config().data))
+            .map_err(|error| Error::Setting(format!("the settings cannot be written: {error}")))?;
+        if self.name() != settings.name {
+            self.rename(settings.name);
+            self.command(Command::Publish).await.map_err(Fault::into)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_is_there_again_and_nothing_set_is_the_usual() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Settings::load(dir.path()).unwrap(), Settings::default());
+        let set = Settings { name: "Ada".to_owned(), relay: true, ..Settings::default() };
+        set.save(dir.path()).unwrap();
+        assert_eq!(Settings::load(dir.path()).unwrap(), set);
+        // A later version may have written more, an older one less.
+        fs::write(path(dir.path()), r#"{"name":"Bo","later":1}"#).unwrap();
+        assert_eq!(
+            Settings::load(dir.path()).unwrap(),
+            Settings { name: "Bo".to_owned(), ..Settings::default() }
+        );
+        fs::write(path(dir.path()), "{").unwrap();
+        assert!(Settings::load(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_not_set() {
+        let wrong = |settings: Settings| settings.check().unwrap_err().to_string();
+        assert!(wrong(Settings { name: "a\nb".to_owned(), ..Settings::default() }).contains("name"));
+        assert!(wrong(Settings { listen: vec!["here".to_owned()], ..Settings::default() }).contains("here"));
+        assert!(Settings::default().check().is_ok());
+    }
+}
