@@ -1,7 +1,7 @@
 //! `kill -9` at any point: a lease goes on, or ends with a reason, and nothing is paid twice or lost.
 
 use crate::house::{House, eventually, image, shell, some_of_it_came};
-use api::shapes::{LeaseState, Port, RentWish};
+use api::shapes::{LeaseState, Port, Protocol, RentWish};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -40,7 +40,8 @@ async fn a_guest_that_ends_while_its_node_is_dead_is_paid_until_its_end() {
 async fn a_tenant_killed_and_started_again_still_has_its_guest_and_its_port() {
     let mut house = House::open().await;
     let serve = "mkdir /www; echo inside > /www/index.html; exec httpd -f -p 8080 -h /www";
-    let wish = RentWish { ports: vec![Port { local: 0, guest: 8080 }], ..shell(serve) };
+    let wish =
+        RentWish { ports: vec![Port { local: 0, guest: 8080, protocol: Protocol::Tcp }], ..shell(serve) };
     let lease = house.tenant.client.rent(&wish).await.unwrap();
     house.tenant.reaches(&lease, LeaseState::Running).await;
     let port = lease.ports.first().unwrap().local;

@@ -14,7 +14,9 @@
 
 use api::Client;
 use api::node::model::{Amount, Currency, Span};
-use api::shapes::{Build, Lease, LeaseState, Money, Network, Port, Prices, RentWish, Seconds, ShareWish};
+use api::shapes::{
+    Build, Lease, LeaseState, Money, Network, Port, Prices, Protocol, RentWish, Seconds, ShareWish,
+};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -214,7 +216,10 @@ async fn copies(tenant: &Node) -> (f64, f64) {
     let serve = ["nc", "-ll", "-p", "9000", "-e", "/bin/busybox", "dd", "if=/dev/zero", "bs=128k", &count];
     let lease = tenant
         .client
-        .rent(&RentWish { ports: vec![Port { local: 0, guest: 9000 }], ..wish(&serve) })
+        .rent(&RentWish {
+            ports: vec![Port { local: 0, guest: 9000, protocol: Protocol::Tcp }],
+            ..wish(&serve)
+        })
         .await
         .unwrap();
     let port = lease.ports.first().unwrap().local;

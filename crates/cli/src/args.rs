@@ -54,7 +54,8 @@ pub enum Command {
     Stop(lease::StopArgs),
     /// Ask for more time.
     Renew(lease::RenewArgs),
-    /// Let a port of this computer lead into a guest.
+    /// Let a port of this computer lead into a guest: connections, or datagrams with /udp.
+    #[command(visible_alias = "port-forward")]
     Port(lease::PortArgs),
     /// Judge the other party of a lease that has ended.
     Rate(lease::RateArgs),

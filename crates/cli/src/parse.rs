@@ -1,7 +1,7 @@
 //! What people type: sizes, times, cores, prices, ports.
 
 use api::node::model::{Amount, NetworkPolicy, Span};
-use api::shapes::{Money, Network, Port, Seconds};
+use api::shapes::{Money, Network, Port, Protocol, Seconds};
 
 /// `512M`, `2G`, `1GiB`, `1.5g`, `1048576`: bytes, in powers of 1024 as for memory.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -44,14 +44,23 @@ pub fn price(text: &str) -> Result<Money, String> {
     if amount.micros < 0 { Err(format!("`{text}` is below nought")) } else { Ok(amount.into()) }
 }
 
-/// `8080:80`, or `80` for a free port here.
+/// `8080:80`, or `80` for a free port here; `5353:53/udp` for datagrams.
 pub fn port(text: &str) -> Result<Port, String> {
     let wrong = || {
-        format!("`{text}` names no ports: write LOCAL:GUEST, such as 8080:80, or GUEST for a free port here")
+        format!(
+            "`{text}` names no ports: write LOCAL:GUEST, such as 8080:80, or GUEST for a free port here; \
+             and /udp after it for datagrams"
+        )
     };
-    let (local, guest) = text.split_once(':').unwrap_or(("0", text));
+    let (ports, protocol) = match text.split_once('/') {
+        Some((ports, "udp")) => (ports, Protocol::Udp),
+        Some((ports, "tcp")) => (ports, Protocol::Tcp),
+        Some(_) => return Err(wrong()),
+        None => (text, Protocol::Tcp),
+    };
+    let (local, guest) = ports.split_once(':').unwrap_or(("0", ports));
     let (local, guest) = (local.parse().map_err(|_| wrong())?, guest.parse().map_err(|_| wrong())?);
-    if guest == 0 { Err(wrong()) } else { Ok(Port { local, guest }) }
+    if guest == 0 { Err(wrong()) } else { Ok(Port { local, guest, protocol }) }
 }
 
 /// `none`, `internet`, `allow:example.org:443,*.example.org:443`.
@@ -134,9 +143,13 @@ mod tests {
 
     #[test]
     fn a_port_of_the_guest_is_enough() {
-        assert_eq!(port("8080:80"), Ok(Port { local: 8080, guest: 80 }));
-        assert_eq!(port("80"), Ok(Port { local: 0, guest: 80 }));
-        for text in ["", ":", "80:", "x:80", "70000:80", "8080:0", "1:2:3"] {
+        assert_eq!(port("8080:80"), Ok(Port { local: 8080, guest: 80, protocol: Protocol::Tcp }));
+        assert_eq!(port("80"), Ok(Port { local: 0, guest: 80, protocol: Protocol::Tcp }));
+        assert_eq!(port("5353:53/udp"), Ok(Port { local: 5353, guest: 53, protocol: Protocol::Udp }));
+        assert_eq!(port("80/tcp"), port("80"));
+        for text in
+            ["", ":", "80:", "x:80", "70000:80", "8080:0", "1:2:3", "80/", "80/sctp", "/udp", "80/udp/udp"]
+        {
             assert!(port(text).is_err(), "{text}");
         }
     }

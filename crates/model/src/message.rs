@@ -118,6 +118,14 @@ pub enum StreamHead {
         /// Which port inside the guest.
         port: u16,
     },
+    /// Tenant to host: datagrams to a UDP port of the guest, and what it answers. Each is its length as a big-endian
+    /// u16, then its bytes, both ways; one stream for each port of the tenant's that sends them.
+    Datagrams {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Which port inside the guest.
+        port: u16,
+    },
     /// Tenant to host: the guest's output from an offset on.
     Logs {
         /// Which lease.

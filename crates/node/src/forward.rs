@@ -2,15 +2,16 @@
 
 use crate::execute::Hands;
 use crate::serve::BUFFER;
-use crate::{Error, keys};
+use crate::{Error, datagrams, keys};
 use model::message::StreamHead;
-use model::{Id, Lease, PeerKey};
+use model::{Id, Lease, PeerKey, Workload};
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 /// A port of this computer's loopback that leads to a port of a guest.
@@ -18,10 +19,51 @@ use tokio::task::AbortHandle;
 pub struct Forward {
     /// Into which lease's guest.
     pub lease: Id<Lease>,
-    /// The port here, on 127.0.0.1.
+    /// Which ports.
+    #[serde(flatten)]
+    pub port: Port,
+}
+
+/// A port here, and one in a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Port {
+    /// The port here, on 127.0.0.1; nought takes a free one.
     pub local: u16,
     /// The port inside the guest.
     pub guest: u16,
+    /// What is carried.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// What a port carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Protocol::Tcp => write!(f, "port {}", self.guest),
+            Protocol::Udp => write!(f, "UDP port {}", self.guest),
+        }
+    }
+}
+
+impl Port {
+    /// Whether a workload names it.
+    pub fn is_named(&self, workload: &Workload) -> bool {
+        match self.protocol {
+            Protocol::Tcp => workload.ports.contains(&self.guest),
+            Protocol::Udp => workload.udp_ports.contains(&self.guest),
+        }
+    }
 }
 
 /// All forwards of this node.
@@ -32,8 +74,13 @@ pub struct Forwards {
 
 /// A port that is taken for us, and leads nowhere yet.
 pub struct Reserved {
-    listener: TcpListener,
-    guest: u16,
+    port: Port,
+    taken: Taken,
+}
+
+enum Taken {
+    Listener(TcpListener),
+    Datagrams(UdpSocket),
 }
 
 impl Reserved {
@@ -41,13 +88,22 @@ impl Reserved {
     ///
     /// # Errors
     /// When another program has it.
-    pub async fn take(local: u16, guest: u16) -> Result<Reserved, Error> {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, local)).await;
-        Ok(Reserved { listener: taken.map_err(|reason| Error::Port { port: local, reason })?, guest })
-    }
-
-    fn local(&self) -> u16 {
-        self.listener.local_addr().map_or(0, |address: SocketAddr| address.port())
+    pub async fn take(wanted: Port) -> Result<Reserved, Error> {
+        let refused = |reason| Error::Port { port: wanted.local, reason };
+        let here = (Ipv4Addr::LOCALHOST, wanted.local);
+        let (taken, local) = match wanted.protocol {
+            Protocol::Tcp => {
+                let listener = TcpListener::bind(here).await.map_err(refused)?;
+                let local = listener.local_addr().map_err(refused)?;
+                (Taken::Listener(listener), local)
+            }
+            Protocol::Udp => {
+                let socket = UdpSocket::bind(here).await.map_err(refused)?;
+                let local = socket.local_addr().map_err(refused)?;
+                (Taken::Datagrams(socket), local)
+            }
+        };
+        Ok(Reserved { port: Port { local: local.port(), ..wanted }, taken })
     }
 }
 
@@ -72,8 +128,11 @@ impl Forwards {
 
     /// Lets a taken port lead into a guest.
     pub fn open_port(&self, hands: &Hands, lease: Id<Lease>, host: PeerKey, port: Reserved) -> Forward {
-        let forward = Forward { lease, local: port.local(), guest: port.guest };
-        let task = tokio::spawn(accept(hands.clone(), host, forward, port.listener));
+        let forward = Forward { lease, port: port.port };
+        let task = match port.taken {
+            Taken::Listener(listener) => tokio::spawn(accept(hands.clone(), host, forward, listener)),
+            Taken::Datagrams(socket) => tokio::spawn(datagrams::send(hands.clone(), host, forward, socket)),
+        };
         self.locked().push((forward, task.abort_handle()));
         self.keep();
         forward
@@ -120,7 +179,7 @@ async fn accept(hands: Hands, host: PeerKey, forward: Forward, listener: TcpList
             }
             Err(error) => {
                 // Too many open files, say: it passes.
-                tracing::warn!(port = forward.local, %error, "a connection was not accepted");
+                tracing::warn!(port = forward.port.local, %error, "a connection was not accepted");
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
         }
@@ -129,12 +188,29 @@ async fn accept(hands: Hands, host: PeerKey, forward: Forward, listener: TcpList
 
 async fn carry(hands: Hands, host: PeerKey, forward: Forward, mut local: TcpStream) {
     let _ = local.set_nodelay(true);
-    let head = StreamHead::Port { lease: forward.lease, port: forward.guest };
+    let head = StreamHead::Port { lease: forward.lease, port: forward.port.guest };
     let mut stream = match hands.net.open(host, head).await {
         Ok(stream) => stream,
-        Err(error) => return tracing::info!(port = forward.local, %error, "no way into the guest"),
+        Err(error) => return tracing::info!(port = forward.port.local, %error, "no way into the guest"),
     };
     if let Err(error) = copy_bidirectional_with_sizes(&mut local, &mut stream, BUFFER, BUFFER).await {
-        tracing::debug!(port = forward.local, %error, "a connection into the guest broke");
+        tracing::debug!(port = forward.port.local, %error, "a connection into the guest broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_an_older_version_kept_are_read() {
+        let lease = "07".repeat(32);
+        let kept = format!(r#"[{{"lease":"{lease}","local":8080,"guest":80}}]"#);
+        let forwards: Vec<Forward> = serde_json::from_str(&kept).unwrap();
+        assert_eq!(forwards[0].port, Port { local: 8080, guest: 80, protocol: Protocol::Tcp });
+        assert_eq!(
+            serde_json::from_str::<Vec<Forward>>(&serde_json::to_string(&forwards).unwrap()).unwrap(),
+            forwards
+        );
     }
 }

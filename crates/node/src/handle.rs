@@ -1,7 +1,7 @@
 //! The node from outside: ask it, look at it, listen to it.
 
 use crate::execute::Hands;
-use crate::forward::{Forward, Forwards, Reserved};
+use crate::forward::{Forward, Forwards, Port, Reserved};
 use crate::logs::LogReader;
 use crate::run::Command;
 use crate::serve::guest;
@@ -210,17 +210,17 @@ impl NodeHandle {
     ///
     /// # Errors
     /// When the port is taken, or the lease is over.
-    pub async fn forward(&self, id: Id<Lease>, local: u16, guest: u16) -> Result<Forward, Error> {
+    pub async fn forward(&self, id: Id<Lease>, port: Port) -> Result<Forward, Error> {
         let (phase, peer, named) = self
-            .lease(id, move |lease| (lease.phase, lease.peer, lease.contract.workload.ports.contains(&guest)))
+            .lease(id, move |lease| (lease.phase, lease.peer, port.is_named(&lease.contract.workload)))
             .await?;
         if !named || matches!(phase, Phase::Closing(_) | Phase::Ended(_)) {
             return Err(Error::NotRunning {
                 lease: id,
-                phase: if named { phase.to_string() } else { format!("agreed without port {guest}") },
+                phase: if named { phase.to_string() } else { format!("agreed without {port}") },
             });
         }
-        let port = Reserved::take(local, guest).await?;
+        let port = Reserved::take(port).await?;
         Ok(self.0.forwards.open_port(&self.0.hands, id, peer, port))
     }
 
@@ -235,8 +235,8 @@ impl NodeHandle {
     /// Opens the ports that were open when the node stopped, as far as they can be.
     pub(crate) async fn restore_forwards(&self) {
         for kept in self.0.forwards.kept() {
-            if let Err(error) = self.forward(kept.lease, kept.local, kept.guest).await {
-                tracing::info!(port = kept.local, %error, "a port was not opened again");
+            if let Err(error) = self.forward(kept.lease, kept.port).await {
+                tracing::info!(port = kept.port.local, %error, "a port was not opened again");
             }
         }
     }

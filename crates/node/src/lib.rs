@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod core;
+mod datagrams;
 mod error;
 mod event;
 mod execute;
@@ -31,7 +32,7 @@ pub use config::Config;
 pub use core::Core;
 pub use error::{Error, Fault};
 pub use event::Event;
-pub use forward::Forward;
+pub use forward::{Forward, Port, Protocol};
 pub use handle::NodeHandle;
 pub use logs::LogReader;
 pub use rent::Rent;

@@ -1,6 +1,6 @@
 //! As tenant: finds a host, asks, and is not put off by the first that says no.
 
-use crate::forward::Reserved;
+use crate::forward::{Port, Protocol, Reserved};
 use crate::handle::NodeHandle;
 use crate::{Error, Event, keys};
 use engine::input::Tenant;
@@ -45,8 +45,8 @@ pub struct Rent {
     pub min_trust: u32,
     /// What the guest is to reach outside.
     pub network: NetworkPolicy,
-    /// Ports: here, and in the guest. Nought here takes a free one.
-    pub ports: Vec<(u16, u16)>,
+    /// Ports of this computer that shall lead into the guest.
+    pub ports: Vec<Port>,
 }
 
 impl NodeHandle {
@@ -58,16 +58,20 @@ impl NodeHandle {
         let image =
             self.images().resolve(&rent.image)?.ok_or_else(|| Error::UnknownImage(rent.image.clone()))?;
         let mut ports = Vec::new();
-        for (local, guest) in &rent.ports {
-            ports.push(Reserved::take(*local, *guest).await?);
+        for port in &rent.ports {
+            ports.push(Reserved::take(*port).await?);
         }
+        let named = |protocol| {
+            let wanted = rent.ports.iter().filter(move |port| port.protocol == protocol);
+            wanted.map(|port| port.guest).collect()
+        };
         let workload = Workload {
             image: ImageDigest(*image.digest.as_bytes()),
             reference: image.names.first().cloned().unwrap_or_default(),
             command: rent.command.clone(),
             env: rent.env.clone(),
-            ports: rent.ports.iter().map(|(_, guest)| *guest).collect(),
-            udp_ports: Vec::new(),
+            ports: named(Protocol::Tcp),
+            udp_ports: named(Protocol::Udp),
             network: rent.network.clone(),
             pieces: Some(self.pieces(image.digest).await?),
         };

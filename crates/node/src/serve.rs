@@ -2,6 +2,7 @@
 //!
 //! Each is allowed by a lease between the two, and by nothing else.
 
+use crate::datagrams;
 use crate::execute::Hands;
 use crate::fetch::{digest, give};
 use crate::logs::LogReader;
@@ -21,6 +22,8 @@ pub const BUFFER: usize = 64 * 1024;
 pub enum Allowed {
     /// A connection to this port of this guest.
     Port(GuestId, u16),
+    /// Datagrams to this UDP port of this guest.
+    Datagrams(GuestId, u16),
     /// This guest's output.
     Logs(GuestId, u64, bool),
     /// This part, when it belongs to this image.
@@ -43,6 +46,15 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
             let named = lease.contract.workload.ports.contains(port);
             if named && lease.phase.is_live() {
                 Ok(Allowed::Port(guest(lease.id()), *port))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
+        }
+        StreamHead::Datagrams { lease, port } => {
+            let lease = between(*lease, Side::Host)?;
+            let named = lease.contract.workload.udp_ports.contains(port);
+            if named && lease.phase.is_live() {
+                Ok(Allowed::Datagrams(guest(lease.id()), *port))
             } else {
                 Err(StreamAnswer::NotYours)
             }
@@ -84,6 +96,7 @@ pub fn guest(lease: Id<Lease>) -> GuestId {
 pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed, StreamAnswer>) {
     let served = match allowed {
         Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
+        Ok(Allowed::Datagrams(guest, port)) => datagrams::receive(&hands, stream, guest, port).await,
         Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
         Ok(Allowed::Pieces(image)) => pieces_stream(&hands, stream, &image).await,

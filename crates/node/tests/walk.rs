@@ -8,13 +8,14 @@ use model::{
     Audience, Currency, EndReason, Id, Lease, Mode, NetworkPolicy, Phase, Prices, RenewalTerms, Resources,
     Share, Side, Span, Speed, Terms,
 };
-use node::{Config, Error, NodeHandle, Rent};
+use node::{Config, Error, NodeHandle, Port, Protocol, Rent};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 fn main() {
@@ -26,6 +27,7 @@ fn main() {
         trial("a_guest_s_whole_life", a_guest_s_whole_life),
         trial("a_tenant_reaches_a_port_and_stops", a_tenant_reaches_a_port_and_stops),
         trial("an_image_comes_from_whoever_has_it", an_image_comes_from_whoever_has_it),
+        trial("a_tenant_s_datagrams_reach_a_port", a_tenant_s_datagrams_reach_a_port),
         trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
         trial(
             "a_command_that_is_not_there_is_the_tenant_s_fault",
@@ -241,11 +243,14 @@ async fn a_tenant_reaches_a_port_and_stops() {
     let serve = "busybox mkdir -p /www; echo inside > /www/index.html; httpd -f -p 8080 -h /www";
     let lease = pair
         .tenant
-        .rent(Rent { ports: vec![(0, 8080)], ..rent(&["sh", "-c", serve]) })
+        .rent(Rent {
+            ports: vec![Port { local: 0, guest: 8080, protocol: Protocol::Tcp }],
+            ..rent(&["sh", "-c", serve])
+        })
         .await
         .expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
-    let port = pair.tenant.forwards().first().expect("a port").local;
+    let port = pair.tenant.forwards().first().expect("a port").port.local;
     let answer = loop {
         if let Some(answer) = get(port).await {
             break answer;
@@ -268,6 +273,70 @@ async fn a_tenant_reaches_a_port_and_stops() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(get(port).await.is_none(), "nothing listens after the end");
+}
+
+async fn a_tenant_s_datagrams_reach_a_port() {
+    let pair = Pair::meet().await;
+    perl(&pair.tenant, pair.dir.path()).await;
+    // Two servers: one on each of the two loopback addresses.
+    let serve = "$p = fork; socket(S, $p ? 2 : 10, 2, 0) || die; \
+                 bind(S, $p ? pack('S n C4 x8', 2, 5353, 127, 0, 0, 1) : pack('S n N x15 C N', 10, 5454, 0, 1, 0)) || die; \
+                 while (defined($from = recv(S, $said, 65535, 0))) { send(S, \"heard $said\", 0, $from) }";
+    let udp = |guest| Port { local: 0, guest, protocol: Protocol::Udp };
+    let wish = Rent {
+        image: "perl".into(),
+        ports: vec![udp(5353), udp(5454)],
+        ..rent(&["/usr/bin/perl", "-e", serve])
+    };
+    let lease = pair.tenant.rent(wish).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    let large = "x".repeat(20_000);
+    for forward in pair.tenant.forwards() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        socket.connect(("127.0.0.1", forward.port.local)).await.expect("connected");
+        for said in ["hello", "", &large] {
+            assert_eq!(ask(&socket, said).await, format!("heard {said}"), "{forward:?}");
+        }
+        let second = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        second.connect(("127.0.0.1", forward.port.local)).await.expect("connected");
+        assert_eq!(ask(&second, "another program").await, "heard another program");
+    }
+    let unnamed = pair.tenant.forward(lease, udp(9)).await.expect_err("a port that the lease does not name");
+    assert_eq!(unnamed.code(), "wrong_phase");
+    let tcp = Port { protocol: Protocol::Tcp, ..udp(5353) };
+    assert!(pair.tenant.forward(lease, tcp).await.is_err(), "a UDP port is no TCP port");
+    pair.tenant.stop(lease).await.expect("stopped");
+    until(&pair.tenant, lease, Phase::is_ended).await;
+}
+
+/// Says something until it is answered: datagrams may be lost, and the guest may not listen yet.
+async fn ask(socket: &UdpSocket, said: &str) -> String {
+    let mut answer = vec![0; 65_535];
+    loop {
+        socket.send(said.as_bytes()).await.expect("sent");
+        let came = timeout(Duration::from_millis(500), socket.recv(&mut answer)).await;
+        // What was answered twice is heard twice.
+        if let Ok(Ok(length)) = came
+            && length == said.len() + "heard ".len()
+        {
+            return String::from_utf8_lossy(&answer[..length]).into_owned();
+        }
+    }
+}
+
+/// An image with perl, which every Debian has, and which speaks UDP.
+async fn perl(node: &NodeHandle, dir: &Path) {
+    let root = dir.join("perl");
+    let needed = std::process::Command::new("ldd").arg("/usr/bin/perl").output().expect("perl is installed");
+    let needed = String::from_utf8(needed.stdout).expect("text");
+    let files = needed.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in files.chain(["/usr/bin/perl"]) {
+        let copy = root.join(&file[1..]);
+        fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+        fs::copy(file, &copy).expect("a copy");
+    }
+    let spec = BuildSpec { dir: root, name: Some("perl".into()), ..BuildSpec::default() };
+    node.images().build(spec).await.expect("an image");
 }
 
 async fn get(port: u16) -> Option<String> {
@@ -372,8 +441,14 @@ async fn a_taken_port_is_named_before_anything_is_agreed() {
     let pair = Pair::meet().await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = taken.local_addr().expect("an address").port();
-    let error =
-        pair.tenant.rent(Rent { ports: vec![(port, 80)], ..rent(&["echo"]) }).await.expect_err("taken");
+    let error = pair
+        .tenant
+        .rent(Rent {
+            ports: vec![Port { local: port, guest: 80, protocol: Protocol::Tcp }],
+            ..rent(&["echo"])
+        })
+        .await
+        .expect_err("taken");
     assert!(matches!(error, Error::Port { port: named, .. } if named == port), "{error:?}");
     assert_eq!(pair.host.look(|core| core.engine().state().lease.all().count()).await.expect("a look"), 0);
 }

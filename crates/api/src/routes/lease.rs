@@ -43,7 +43,7 @@ pub async fn rent(
         host,
         min_trust: wish.min_trust,
         network: (&wish.network).try_into()?,
-        ports: wish.ports.iter().map(|port| (port.local, port.guest)).collect(),
+        ports: wish.ports.iter().map(|port| (*port).into()).collect(),
     };
     let lease = agree(&door.node, rent).await?;
     Ok((StatusCode::CREATED, Json(shape(&door.node, lease).await?)))
@@ -189,8 +189,8 @@ pub async fn open_port(
     Body(port): Body<Port>,
 ) -> Result<(StatusCode, Json<Port>), Problem> {
     let id = door.node.find_lease(&id).await?;
-    let forward = door.node.forward(id, port.local, port.guest).await?;
-    Ok((StatusCode::CREATED, Json(forward.into())))
+    let forward = door.node.forward(id, port.into()).await?;
+    Ok((StatusCode::CREATED, Json(forward.port.into())))
 }
 
 /// Everything signed that belongs to a lease, in one file: whoever has it can check it, without this node and without
@@ -215,5 +215,5 @@ fn read(core: &Core, names: &Names, forwards: &[Forward], lease: &Stands) -> Lea
 }
 
 fn of(id: Id<model::Lease>, forwards: &[Forward]) -> Vec<Port> {
-    forwards.iter().filter(|forward| forward.lease == id).map(|forward| Port::from(*forward)).collect()
+    forwards.iter().filter(|forward| forward.lease == id).map(|forward| Port::from(forward.port)).collect()
 }

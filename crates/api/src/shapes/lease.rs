@@ -1,9 +1,8 @@
 //! Leases, and what is asked for them.
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
-use super::network::{Network, Traffic};
+use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
-use node::Forward as Forwarded;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};
@@ -47,22 +46,6 @@ pub struct RentWish {
     /// What the guest is to reach outside; nothing when nobody says.
     #[serde(default)]
     pub network: Network,
-}
-
-/// A port of this computer's loopback that leads to a port of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Port {
-    /// The port here, on 127.0.0.1; nought takes a free one.
-    #[serde(default)]
-    pub local: u16,
-    /// The port inside the guest.
-    pub guest: u16,
-}
-
-impl From<Forwarded> for Port {
-    fn from(forward: Forwarded) -> Port {
-        Port { local: forward.local, guest: forward.guest }
-    }
 }
 
 /// The open ports of a lease.
@@ -288,6 +271,8 @@ pub struct Workload {
     pub command: Vec<String>,
     /// Guest ports that the tenant may reach.
     pub ports: Vec<u16>,
+    /// The same for UDP.
+    pub udp_ports: Vec<u16>,
     /// What the guest may reach outside.
     pub network: Network,
 }
@@ -300,6 +285,7 @@ impl From<&model::Workload> for Workload {
             command: workload.command.clone(),
             // The environment often holds secrets, and nobody has to be shown their own.
             ports: workload.ports.clone(),
+            udp_ports: workload.udp_ports.clone(),
             network: (&workload.network).into(),
         }
     }

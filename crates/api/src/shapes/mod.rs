@@ -21,12 +21,11 @@ pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use event::Event;
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
 pub use lease::{
-    Beside, Fetching, Lease, LeaseState, Leases, Marks, More, Port, Ports, RentWish, Standing, Total,
-    Workload,
+    Beside, Fetching, Lease, LeaseState, Leases, Marks, More, Ports, RentWish, Standing, Total, Workload,
 };
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
-pub use network::{Network, Traffic};
+pub use network::{Network, Port, Protocol, Traffic};
 pub use offer::{
     Audience, Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share,
     ShareWish, Speed, Terms, Weight,

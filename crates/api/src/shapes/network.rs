@@ -1,4 +1,4 @@
-//! What guests may reach outside, and what passed.
+//! What guests may reach outside, what passed, and ports that lead into guests.
 
 use node::model::{self, Invalid};
 use serde::{Deserialize, Serialize};
@@ -60,5 +60,49 @@ pub struct Traffic {
 impl From<model::Traffic> for Traffic {
     fn from(traffic: model::Traffic) -> Traffic {
         Traffic { received: traffic.received, sent: traffic.sent }
+    }
+}
+
+/// A port of this computer's loopback that leads to a port of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Port {
+    /// The port here, on 127.0.0.1; nought takes a free one.
+    #[serde(default)]
+    pub local: u16,
+    /// The port inside the guest.
+    pub guest: u16,
+    /// What it carries; connections when nobody says.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// What a port carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl From<node::Port> for Port {
+    fn from(port: node::Port) -> Port {
+        let protocol = match port.protocol {
+            node::Protocol::Tcp => Protocol::Tcp,
+            node::Protocol::Udp => Protocol::Udp,
+        };
+        Port { local: port.local, guest: port.guest, protocol }
+    }
+}
+
+impl From<Port> for node::Port {
+    fn from(port: Port) -> node::Port {
+        let protocol = match port.protocol {
+            Protocol::Tcp => node::Protocol::Tcp,
+            Protocol::Udp => node::Protocol::Udp,
+        };
+        node::Port { local: port.local, guest: port.guest, protocol }
     }
 }

@@ -5,7 +5,7 @@ use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
 use crate::show::{Table, party, short, time};
-use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Seconds, Side};
+use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -43,8 +43,7 @@ fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
             Side::Host => format!("for {}", party(&lease.other)),
             Side::Tenant => format!("on {}", party(&lease.other)),
         };
-        let ports: Vec<String> =
-            lease.ports.iter().map(|port| format!("{}:{}", port.local, port.guest)).collect();
+        let ports: Vec<String> = lease.ports.iter().map(ports).collect();
         table.row([
             short(&lease.id),
             with,
@@ -82,6 +81,19 @@ fn standing(lease: &Lease) -> String {
             format!("{state} {} %", fetching.done * 100 / fetching.total)
         }
         (None, None, _) => state.to_owned(),
+    }
+}
+
+/// As it was asked for.
+fn ports(port: &Port) -> String {
+    format!("{}:{}", port.local, guest_port(port))
+}
+
+/// The guest's port, and what it carries where that is not usual.
+pub fn guest_port(port: &Port) -> String {
+    match port.protocol {
+        Protocol::Tcp => port.guest.to_string(),
+        Protocol::Udp => format!("{}/udp", port.guest),
     }
 }
 
@@ -208,13 +220,13 @@ pub struct PortArgs {
     /// The lease: the first digits of its id are enough.
     lease: String,
     /// The port to open, and the guest's port it leads to; without it: what is open.
-    #[arg(value_name = "LOCAL:GUEST", value_parser = parse::port)]
+    #[arg(value_name = "LOCAL:GUEST[/udp]", value_parser = parse::port)]
     port: Option<Port>,
 }
 
 /// Opens a port, or lists those that are open.
 pub async fn port(desk: &Desk<'_>, args: &PortArgs) -> Done {
-    let line = |port: &Port| format!("127.0.0.1:{} -> {}", port.local, port.guest);
+    let line = |port: &Port| format!("127.0.0.1:{} -> {}", port.local, guest_port(port));
     let Some(port) = args.port else {
         let ports = desk.client.ports(&args.lease).await?;
         return desk

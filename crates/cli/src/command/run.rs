@@ -3,6 +3,7 @@
 use crate::Done;
 use crate::args::Size;
 use crate::command::image;
+use crate::command::lease::guest_port;
 use crate::command::market::PayMode;
 use crate::desk::Desk;
 use crate::fail::{Failure, INTERRUPTED};
@@ -32,7 +33,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "MODE")]
     mode: Option<PayMode>,
     /// A port of this computer that shall lead into the guest; GUEST alone takes a free one. May be given several times.
-    #[arg(short, long = "port", value_name = "LOCAL:GUEST", value_parser = parse::port)]
+    #[arg(short, long = "port", value_name = "LOCAL:GUEST[/udp]", value_parser = parse::port)]
     ports: Vec<Port>,
     /// What the guest may reach outside: `none`, `internet`, or a list such as `allow:example.org:443,*.example.org:80`.
     #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
@@ -123,7 +124,7 @@ fn tell_agreed(desk: &Desk<'_>, lease: &Lease) -> Result<(), Failure> {
         time(lease.term)
     ));
     for port in &lease.ports {
-        desk.out.note(format!("127.0.0.1:{} leads to port {} of the guest", port.local, port.guest));
+        desk.out.note(format!("127.0.0.1:{} leads to port {} of the guest", port.local, guest_port(port)));
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use super::web;
 use anyhow::{Context, Result, bail, ensure};
 use api::node::model::{Currency, Span};
 use api::shapes::{
-    Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Network, Port, Prices, Query, RentWish,
-    Seconds, ShareWish,
+    Account, Build, Event, Lease, LeaseState, Marks, Match, Money, Network, Port, Prices, Protocol, Query,
+    RentWish, Seconds, ShareWish,
 };
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -179,7 +179,7 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         mode: None,
         on: Some(found.offer.host.device.clone()),
         min_trust: 0,
-        ports: vec![Port { local: 0, guest: GUEST_PORT }],
+        ports: vec![Port { local: 0, guest: GUEST_PORT, protocol: Protocol::Tcp }],
         network: Network::None,
     };
     let since = Instant::now();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -165,6 +165,20 @@ impl Guests {
             }
             other => other,
         }
+    }
+
+    /// A socket for datagrams to and from a UDP port of a guest's loopback device, of IPv6 if that is asked for.
+    pub async fn datagrams(&self, id: GuestId, port: u16, is_v6: bool) -> Result<UdpSocket, GuestError> {
+        let (family, here) = match is_v6 {
+            false => (Family::V4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            true => (Family::V6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        };
+        let (_, socket) = self.shared.ask(&id, Request::Datagrams(family), "make a socket").await?;
+        let refused = |source| GuestError::Connect { id, port, source };
+        let socket: OwnedFd = socket.ok_or_else(|| refused(io::ErrorKind::InvalidData.into()))?;
+        let socket = UdpSocket::from_std(socket.into()).map_err(refused)?;
+        socket.connect((here, port)).await.map_err(refused)?;
+        Ok(socket)
     }
 
     async fn connect_to(&self, id: GuestId, to: (Family, SocketAddr)) -> Result<TcpStream, GuestError> {

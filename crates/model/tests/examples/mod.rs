@@ -363,6 +363,7 @@ pub fn heads() -> Vec<StreamHead> {
     let lease = lease().id();
     vec![
         StreamHead::Port { lease, port: 8080 },
+        StreamHead::Datagrams { lease, port: 53 },
         StreamHead::Logs { lease, from: 4_096, follow: true },
         StreamHead::Blob { lease, digest: workload().image, from: 0 },
         StreamHead::Pieces { lease: Some(lease), want: ObjectId([0x77; 32]) },
