@@ -10,6 +10,7 @@ use crate::shapes::{
     Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, Settings, SettingsWish,
     ShareWish, Status,
 };
+use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
@@ -233,6 +234,26 @@ impl Client {
     /// Makes an image of a folder. Dropping it cancels.
     pub async fn build(&self, wish: &Build) -> Result<Told<ImageProgress, Image>, ClientError> {
         self.told("/v1/images/build", wish).await
+    }
+
+    /// What images take of the node's computer, and by which rules.
+    pub async fn image_store(&self) -> Result<ImageStore, ClientError> {
+        self.get("/v1/image-store").await
+    }
+
+    /// Changes those rules.
+    pub async fn set_image_rules(&self, wish: &ImageRulesWish) -> Result<ImageStore, ClientError> {
+        self.sent(Method::PUT, "/v1/image-store", wish).await
+    }
+
+    /// Removes images that nobody needs.
+    pub async fn collect_images(&self, wish: &CollectWish) -> Result<Collected, ClientError> {
+        self.sent(Method::POST, "/v1/image-store/collect", wish).await
+    }
+
+    /// Says whether neighbours may have an image.
+    pub async fn open_image(&self, wish: &Openness) -> Result<(), ClientError> {
+        self.ask(Method::POST, "/v1/image-store/open", wish).await.map(drop)
     }
 
     /// The balance of each account.

@@ -4,7 +4,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    image, lease, ledger, machine, market, node, offer, peer, people, reputation, settings, settlement,
+    image, image_store, lease, ledger, machine, market, node, offer, peer, people, reputation, settings,
+    settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -72,6 +73,9 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(lease::pack))
         .routes(routes!(image::list))
         .routes(routes!(image::inspect, image::remove))
+        .routes(routes!(image_store::show, image_store::set))
+        .routes(routes!(image_store::collect))
+        .routes(routes!(image_store::open))
         .routes(routes!(ledger::balances))
         .routes(routes!(ledger::postings))
         .routes(routes!(settlement::payments, settlement::pay))

@@ -50,7 +50,7 @@ pub async fn remove(State(door): State<Door>, Path(id): Path<String>) -> Result<
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn find(node: &NodeHandle, id: &str) -> Result<Digest, Problem> {
+pub(super) fn find(node: &NodeHandle, id: &str) -> Result<Digest, Problem> {
     let image = node.images().resolve(id)?;
     Ok(image.ok_or_else(|| Error::UnknownImage(id.to_owned()))?.digest)
 }

@@ -1,6 +1,7 @@
 //! The routes, one file for each subject. Each is listed once, with its description: `router.rs` collects them.
 
 pub mod image;
+pub mod image_store;
 pub mod lease;
 pub mod ledger;
 pub mod machine;

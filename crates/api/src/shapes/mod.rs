@@ -5,6 +5,7 @@
 mod basic;
 mod event;
 mod image;
+mod image_store;
 mod lease;
 mod ledger;
 mod machine;
@@ -20,6 +21,7 @@ mod status;
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use event::Event;
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
+pub use image_store::{CollectWish, Collected, ImageRoom, ImageRules, ImageRulesWish, ImageStore, Openness};
 pub use lease::{
     Beside, Fetching, Lease, LeaseState, Leases, Marks, More, Ports, RentWish, Standing, Total, Workload,
 };

@@ -5,7 +5,10 @@ use crate::desk::Desk;
 use crate::fail::{Failure, INTERRUPTED};
 use crate::interrupt::Interrupt;
 use crate::show::{Table, byte_bar, bytes, fields, short, spinner};
-use api::shapes::{Build, Image, ImageProgress, Import, Inspection, Login, Pull};
+use api::shapes::{
+    Build, CollectWish, Image, ImageProgress, ImageRulesWish, ImageStore, Import, Inspection, Login,
+    Openness, Pull,
+};
 use api::{ClientError, Told};
 use clap::{Args, Subcommand};
 use std::io::BufRead;
@@ -28,6 +31,32 @@ enum What {
     Import(ImportArgs),
     /// Make an image of a folder.
     Build(BuildArgs),
+    /// Show what images take of the disk, and by which rules.
+    Room,
+    /// Remove images that have no name and that no lease needs, the least recently used first.
+    Gc {
+        /// Until images take at most so much [default: the limit; where there is none, all of them].
+        #[arg(long, value_name = "SIZE", value_parser = crate::parse::size)]
+        to: Option<u64>,
+    },
+    /// Set how much of the disk images may take: such as 20G, or none.
+    Limit {
+        /// The size.
+        #[arg(value_name = "SIZE", value_parser = limit)]
+        most: u64,
+    },
+    /// Set what neighbours get of the images here that are open.
+    Neighbours(NeighboursArgs),
+    /// Let neighbours that know its digest have an image from here, and hosts of it ask their neighbours.
+    Open {
+        /// Its name, its digest, or the first digits of that.
+        image: String,
+    },
+    /// Keep an image from neighbours.
+    Close {
+        /// Its name, its digest, or the first digits of that.
+        image: String,
+    },
     /// Remove images.
     Rm {
         /// Names, digests, or the first digits of those.
@@ -39,6 +68,27 @@ enum What {
         /// Its name, its digest, or the first digits of that.
         image: String,
     },
+}
+
+#[derive(Args, Debug)]
+struct NeighboursArgs {
+    /// Who may have them, of those who know the digest.
+    #[arg(long, value_name = "WHO", value_parser = ["everyone", "nobody"])]
+    serve: Option<String>,
+    /// Bytes a second to all of them, such as 32M; 0: without limit.
+    #[arg(long, value_name = "SIZE", value_parser = crate::parse::size)]
+    rate: Option<u64>,
+    /// How many at a time.
+    #[arg(long, value_name = "N")]
+    streams: Option<u32>,
+    /// Whether images of leases here may be fetched from the public registry that the tenant names, too.
+    #[arg(long, value_name = "YES", value_parser = clap::builder::BoolishValueParser::new())]
+    registries: Option<bool>,
+}
+
+/// `20G`, or `none`.
+fn limit(text: &str) -> Result<u64, String> {
+    if text == "none" { Ok(0) } else { crate::parse::size(text).map(|size| size.max(1)) }
 }
 
 #[derive(Args, Debug)]
@@ -109,6 +159,35 @@ pub async fn run(desk: &Desk<'_>, args: ImageArgs) -> Done {
             let building = desk.client.build(&wish(args)?).await?;
             tell(desk, brought(building, "building").await?)
         }
+        What::Room => store(desk, desk.client.image_store().await?),
+        What::Gc { to } => {
+            let collected = desk.client.collect_images(&CollectWish { most_bytes: to }).await?;
+            let text = || {
+                let gone = collected.images.len();
+                format!(
+                    "{gone} removed, {} free, {} in use",
+                    bytes(collected.freed_bytes),
+                    bytes(collected.used_bytes)
+                )
+            };
+            desk.out.either(&collected, text).map(|()| 0)
+        }
+        What::Limit { most } => {
+            let wish = ImageRulesWish { limit_bytes: Some(most), ..ImageRulesWish::default() };
+            store(desk, desk.client.set_image_rules(&wish).await?)
+        }
+        What::Neighbours(NeighboursArgs { serve, rate, streams, registries }) => {
+            let wish = ImageRulesWish {
+                serve,
+                serve_rate_bytes: rate,
+                serve_streams: streams,
+                registries,
+                ..ImageRulesWish::default()
+            };
+            store(desk, desk.client.set_image_rules(&wish).await?)
+        }
+        What::Open { image } => open(desk, image, true).await,
+        What::Close { image } => open(desk, image, false).await,
         What::Rm { images } => remove(desk, &images).await,
         What::Inspect { image } => {
             let found = desk.client.image(&image).await?;
@@ -199,6 +278,52 @@ async fn list(desk: &Desk<'_>) -> Done {
         table.text(|head| desk.out.head(head))
     };
     desk.out.either(&images, text).map(|()| 0)
+}
+
+async fn open(desk: &Desk<'_>, image: String, open: bool) -> Done {
+    let wish = Openness { image, open };
+    desk.client.open_image(&wish).await?;
+    let state = if open { "open to neighbours" } else { "kept from neighbours" };
+    desk.out.either(&wish, || format!("{} is {state}", wish.image)).map(|()| 0)
+}
+
+fn store(desk: &Desk<'_>, store: ImageStore) -> Done {
+    let text = || {
+        let rules = &store.rules;
+        let rate = match rules.serve_rate_bytes {
+            0 => "as fast as possible".to_owned(),
+            rate => format!("{} a second in all", bytes(rate)),
+        };
+        let neighbours = match rules.serve.as_str() {
+            "nobody" => "get nothing".to_owned(),
+            _ => format!("who know a digest get open images: {} at a time, {rate}", rules.serve_streams),
+        };
+        let head = fields([
+            ("used", bytes(store.used_bytes)),
+            ("limit", rules.limit_bytes.map_or_else(|| "none".to_owned(), bytes)),
+            ("unfinished", bytes(store.unfinished_bytes)),
+            ("neighbours", neighbours),
+            (
+                "registries",
+                if rules.registries { "public ones, for leases too" } else { "none for leases" }.to_owned(),
+            ),
+        ]);
+        let mut table = Table::new(&["IMAGE", "NAME", ">OWN SIZE", "USED BY A LEASE", "OPEN"]);
+        for image in &store.images {
+            let name =
+                if image.names.is_empty() { format!("({})", image.came_as) } else { image.names.join(" ") };
+            let yes = |is: bool| if is { "yes" } else { "" }.to_owned();
+            table.row([
+                short(&image.digest),
+                name,
+                bytes(image.own_bytes),
+                yes(image.in_use),
+                yes(image.open),
+            ]);
+        }
+        format!("{head}\n\n{}", table.text(|head| desk.out.head(head)))
+    };
+    desk.out.either(&store, text).map(|()| 0)
 }
 
 async fn remove(desk: &Desk<'_>, images: &[String]) -> Done {

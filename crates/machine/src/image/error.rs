@@ -87,6 +87,14 @@ pub enum ImageError {
         /// What came.
         found: Digest,
     },
+    /// A registry that a tenant names, and that is not on the public internet.
+    #[error("the registry {registry} is not asked: {why}")]
+    NotPublic {
+        /// Host and port.
+        registry: String,
+        /// Why not.
+        why: String,
+    },
     /// A piece that is not what the image's list of pieces says.
     #[error("piece {piece} of {part} is not what it should be")]
     WrongPiece {

@@ -23,6 +23,7 @@ mod import;
 mod layers;
 mod notes;
 mod pieces;
+mod public_registry;
 mod pull;
 mod reference;
 mod registry;
@@ -49,6 +50,7 @@ pub use document::{Part, PartKind, Platform, RunConfig};
 pub use error::{ImageError, Trick};
 pub use notes::{Note, Policy, Serve};
 pub use pieces::{MAX_LIST, PIECE, PieceList};
+pub use public_registry::{Reach, RegistrySource};
 
 use catalog::{Catalog, Entry};
 use content::Content;

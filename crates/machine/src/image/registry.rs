@@ -15,15 +15,15 @@ use super::reference::Reference;
 use super::{Auth, Digest, ImageError};
 
 /// A registry that does not take the connection in this time is down.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// A registry that sends nothing for so long has stopped.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// A document of at most 4 MiB takes no longer than this, or is not worth it.
 const DOCUMENT: Duration = Duration::from_secs(60);
 /// The largest answer of a token server in bytes. Real tokens have 2 to 8 KiB.
 const MAX_TOKEN: u64 = 256 << 10;
 /// Registries hand over to a storage server, and that to another: never more than this.
-const MAX_REDIRECTS: usize = 5;
+pub(super) const MAX_REDIRECTS: usize = 5;
 
 /// One repository at one registry, and who asks.
 pub(super) struct Registry {
@@ -62,7 +62,12 @@ impl Registry {
         let builder = if secure { builder } else { builder.no_proxy() };
         let registry = reference.host().to_owned();
         let http = builder.build().map_err(|source| ImageError::Unreachable { registry, source })?;
-        Ok(Registry { http, reference, auth, authorization: Mutex::new(None) })
+        Ok(Registry::with(http, reference, auth))
+    }
+
+    /// By a client that knows what may be asked.
+    pub(super) fn with(http: Client, reference: Reference, auth: Auth) -> Registry {
+        Registry { http, reference, auth, authorization: Mutex::new(None) }
     }
 
     /// A manifest or index, by tag or digest. The caller compares digests.
@@ -91,6 +96,30 @@ impl Registry {
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
             status => Err(self.unexpected(status, url)),
         }
+    }
+
+    /// Just these bytes of a blob.
+    pub(super) async fn range(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, ImageError> {
+        let Some(mut rest) = self.blob(digest, offset).await? else { return Ok(Vec::new()) };
+        if !rest.from_offset {
+            return Err(ImageError::Unsupported {
+                what: "a registry without ranges",
+                found: self.registry(),
+            });
+        }
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length
+            && let Some(chunk) = self.chunk(&mut rest.body).await?
+        {
+            let more = chunk.len().min(length - bytes.len());
+            bytes.extend_from_slice(&chunk[..more]);
+        }
+        Ok(bytes)
     }
 
     /// The next bytes of a body; none at its end.

@@ -5,6 +5,7 @@ mod folders;
 mod impostors;
 mod registries;
 mod registry;
+mod room;
 mod strangers;
 
 use std::fs;

@@ -1,9 +1,9 @@
 //! Pieces of one image from all who have it, at once: the tenant, and neighbours where the tenant allows it.
 
-use super::wire::{SourceError, ask_list, bring};
+use super::wire::{SourceError, ask_list, bring, bring_from_registry};
 use super::{FetchError, digest};
 use crate::execute::Hands;
-use machine::image::{Assembly, ImageError, Images, PieceList};
+use machine::image::{Assembly, ImageError, Images, PieceList, Reach, RegistrySource};
 use model::document::want;
 use model::message::StreamHead;
 use model::{Id, Lease, PeerKey, Pieces, Workload};
@@ -51,6 +51,10 @@ pub async fn fetch(
         let source =
             Source { net: hands.net.clone(), peer, head, number: number as u32, hash: pieces.list.0 };
         sources.spawn(source.serve(listing.clone(), assembling.clone()));
+    }
+    if hands.images.policy().registries && !workload.reference.is_empty() {
+        // Numbers of peers are below this one.
+        sources.spawn(registry(workload.reference.clone(), u32::MAX, assembling.clone()));
     }
     let mut last = None;
     let list = loop {
@@ -126,7 +130,23 @@ async fn until_set(list: &OnceCell<Arc<PieceList>>) -> Arc<PieceList> {
     }
 }
 
-type Ended = (PeerKey, Result<(), SourceEnd>);
+/// The public registry that the tenant names, as one more source.
+async fn registry(reference: String, number: u32, assembling: Arc<OnceCell<Arc<Assembly>>>) -> Ended {
+    let source = match RegistrySource::new(&reference, Reach::Public) {
+        Ok(source) => source,
+        Err(error) => return (None, Err(SourceEnd::Source(SourceError::Registry(error)))),
+    };
+    let assembly = loop {
+        if let Some(assembly) = assembling.get() {
+            break assembly.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    (None, bring_from_registry(&assembly, number, &source).await.map_err(SourceEnd::Source))
+}
+
+/// None: the registry.
+type Ended = (Option<PeerKey>, Result<(), SourceEnd>);
 
 enum SourceEnd {
     Net(NetError),
@@ -139,13 +159,13 @@ async fn told(ended: Result<Ended, tokio::task::JoinError>, hands: &Hands) -> Re
     match ended {
         Ok(()) => Ok(FetchError::NoSource { last: String::new() }),
         Err(SourceEnd::Net(error)) => {
-            tracing::debug!(%peer, %error, "no source of the image");
+            tracing::debug!(?peer, %error, "no source of the image");
             Ok(error.into())
         }
         Err(SourceEnd::Source(SourceError::Here(error))) => Err(error.into()),
         Err(SourceEnd::Source(error)) => {
-            tracing::info!(%peer, %error, "a source of the image is dropped");
-            if let SourceError::Lied = error {
+            tracing::info!(?peer, %error, "a source of the image is dropped");
+            if let (SourceError::Lied, Some(peer)) = (&error, peer) {
                 hands.net.complain(peer).await;
             }
             Ok(FetchError::NoSource { last: error.to_string() })
@@ -194,7 +214,7 @@ impl Source {
         assembling: Arc<OnceCell<Arc<Assembly>>>,
     ) -> Ended {
         let peer = self.peer;
-        (peer, self.bring(&listing, &assembling).await)
+        (Some(peer), self.bring(&listing, &assembling).await)
     }
 
     async fn bring(

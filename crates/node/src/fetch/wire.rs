@@ -1,6 +1,8 @@
 //! Pieces of an image over one stream: many requests on their way at once, answered in their order.
 
-use machine::image::{Assembly, Digest, ImageError, Images, MAX_LIST, PIECE, Piece, PieceList, SourceNo};
+use machine::image::{
+    Assembly, Digest, ImageError, Images, MAX_LIST, PIECE, Piece, PieceList, RegistrySource, SourceNo,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -40,6 +42,9 @@ pub enum SourceError {
     /// It does not have it.
     #[error("it does not have what is missing")]
     HasNot,
+    /// The registry does not give it, or is not to be asked.
+    #[error("{}", with_cause(.0))]
+    Registry(ImageError),
     /// What it sent cannot be kept here: no fault of its own.
     #[error(transparent)]
     Here(ImageError),
@@ -144,6 +149,45 @@ async fn bring_all<S: AsyncRead + AsyncWrite + Unpin>(
             _ => return Err(SourceError::Lied),
         }
     }
+}
+
+/// Brings pieces from a registry, one after the other, until all are here or the registry fails.
+///
+/// # Errors
+/// Why it is no longer a source.
+pub async fn bring_from_registry(
+    assembly: &Assembly,
+    source: SourceNo,
+    registry: &RegistrySource,
+) -> Result<(), SourceError> {
+    let all = async {
+        loop {
+            let Some(piece) = assembly.take(source, |_| false) else {
+                if assembly.is_complete() || assembly.is_stopped() {
+                    return Ok(());
+                }
+                assembly.change(LOOK_AGAIN).await;
+                continue;
+            };
+            let Some((blob, offset)) = assembly.place(piece) else { return Ok(()) };
+            let bytes = registry.bytes(&blob, piece.part == 0, offset, assembly.length(piece));
+            let bytes =
+                timeout(ONE_PIECE, bytes).await.map_err(|_| late())?.map_err(SourceError::Registry)?;
+            match tokio::task::block_in_place(|| assembly.put(piece, &bytes)) {
+                Ok(()) => {}
+                Err(ImageError::WrongPiece { .. }) => return Err(SourceError::Lied),
+                Err(error) => return Err(SourceError::Here(error)),
+            }
+        }
+    };
+    let brought = all.await;
+    assembly.give_back(source);
+    brought
+}
+
+fn with_cause(error: &ImageError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// A source that lacks so many pieces is not asked for more.
