@@ -6,8 +6,7 @@ use crate::problem::Problem;
 use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
     Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
-    More, MyOffer, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports,
-    Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, Settings, SettingsWish,
+    More, MyOffer, Owner, OwnerPolicy, Pause, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, Settings, SettingsWish,
     ShareWish, Status,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
@@ -135,6 +134,26 @@ impl Client {
     /// Lends nothing any more.
     pub async fn unset_offer(&self) -> Result<MyOffer, ClientError> {
         self.sent(Method::DELETE, "/v1/offer", &()).await
+    }
+
+    /// What the owner wants, and what holds.
+    pub async fn owner(&self) -> Result<Owner, ClientError> {
+        self.get("/v1/owner").await
+    }
+
+    /// Sets the owner's policy.
+    pub async fn set_policy(&self, policy: &OwnerPolicy) -> Result<Owner, ClientError> {
+        self.sent(Method::PUT, "/v1/owner/policy", policy).await
+    }
+
+    /// Pauses lending.
+    pub async fn pause(&self, pause: &Pause) -> Result<Owner, ClientError> {
+        self.sent(Method::POST, "/v1/owner/pause", pause).await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self) -> Result<Owner, ClientError> {
+        self.sent(Method::DELETE, "/v1/owner/pause", &()).await
     }
 
     /// A page of the market.

@@ -139,6 +139,8 @@ impl Papers {
             Record::Rated { rating, .. } => self.ratings.push(rating),
             Record::Measured { .. }
             | Record::Shared { .. }
+            | Record::Ruled { .. }
+            | Record::Claimed { .. }
             | Record::Profiled { .. }
             | Record::Lapsed { .. }
             | Record::Refused { .. }

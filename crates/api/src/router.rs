@@ -4,8 +4,7 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    image, image_store, lease, ledger, machine, market, node, offer, peer, people, reputation, settings,
-    settlement,
+    image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -63,6 +62,9 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(machine::doctor))
         .routes(routes!(machine::inventory))
         .routes(routes!(offer::show, offer::set, offer::unset))
+        .routes(routes!(owner::show))
+        .routes(routes!(owner::rule))
+        .routes(routes!(owner::pause, owner::resume))
         .routes(routes!(market::offers))
         .routes(routes!(market::search))
         .routes(routes!(lease::list))

@@ -47,6 +47,7 @@ pub fn suggested(inventory: &Inventory, speed: &Speed) -> Share {
         renewal: RenewalTerms::Automatic { longest: Span::days(7) },
         // 100 Mbit/s: enough to work with, and it leaves the owner the rest of the line.
         network_rate: 12_500_000,
+        notice: Some(Span::hours(1)),
     };
     let share = Share {
         resources,
@@ -80,6 +81,7 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
         fetch_within: span(wish.fetch_within, share.terms.fetch_within),
         start_within: span(wish.start_within, share.terms.start_within),
         renewal: wish.renewal.map_or(share.terms.renewal, RenewalTerms::from),
+        notice: wish.notice.map_or(share.terms.notice, |seconds| Some(seconds.0)),
         network_rate: wish.network_rate.unwrap_or(share.terms.network_rate),
     };
     let region = wish.region.clone().unwrap_or(share.region);

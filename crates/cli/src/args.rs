@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, image, lease, ledger, market, offer, peers, people, reputation, run, settings, settle,
+    completions, host, image, lease, ledger, market, offer, owner, peers, people, reputation, run, settings, settle,
     verify,
 };
 use crate::demo::DemoArgs;
@@ -42,6 +42,12 @@ pub enum Command {
     Bench,
     /// Show, set or take back what this computer lends.
     Offer(offer::OfferArgs),
+    /// Pause lending: guests stand still within a second.
+    Pause(owner::PauseArgs),
+    /// End a pause.
+    Resume,
+    /// Show or set what comes first on this machine: battery, keyboard, hours of the week.
+    Policy(owner::PolicyArgs),
     /// Look at what others lend.
     Market(market::MarketArgs),
     /// Rent a place for an image, run it there, and follow its output.

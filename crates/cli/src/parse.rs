@@ -1,7 +1,6 @@
 //! What people type: sizes, times, cores, prices, ports.
 
-use api::node::model::{Amount, NetworkPolicy, Span};
-use api::shapes::{Money, Network, Port, Protocol, Seconds};
+use api::node::model::{Amount, Money, Network, NetworkPolicy, Port, Protocol, Seconds, Span, Span}; use api::shapes::{Money, Timestamp}; use api::shapes::{Moment};
 
 /// `512M`, `2G`, `1GiB`, `1.5g`, `1048576`: bytes, in powers of 1024 as for memory.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -27,6 +26,24 @@ pub fn time(text: &str) -> Result<Seconds, String> {
     let wrong = || format!("`{text}` is no time: write for example 90s, 5m, 2h or 7d");
     let time = humantime::parse_duration(text).map_err(|_| wrong())?;
     if time.is_zero() { Err(wrong()) } else { Ok(Seconds(Span::from(time))) }
+}
+
+/// `18:30`, the next time that the clocks of this machine show it; or `2026-07-31T18:30:00Z`.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    let wrong = || format!("`{text}` is no time: write for example 18:30, or 2026-07-31T18:30:00Z");
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(Moment(Timestamp(at.as_millisecond())));
+    }
+    let (hour, minute) = text.split_once(':').ok_or_else(wrong)?;
+    let (hour, minute) = (hour.parse().map_err(|_| wrong())?, minute.parse().map_err(|_| wrong())?);
+    let clock = jiff::civil::Time::new(hour, minute, 0, 0).map_err(|_| wrong())?;
+    let now = jiff::Zoned::now();
+    let on = |date: jiff::civil::Date| {
+        date.to_datetime(clock).to_zoned(now.time_zone().clone()).map_err(|_| wrong())
+    };
+    let today = on(now.date())?;
+    let next = if today > now { today } else { on(now.date().tomorrow().map_err(|_| wrong())?)? };
+    Ok(Moment(Timestamp(next.timestamp().as_millisecond())))
 }
 
 /// `1`, `0.5`, `2.25`: cores, in thousandths.
@@ -121,6 +138,17 @@ mod tests {
         }
         for text in ["", "5", "0s", "-1h", "soon"] {
             assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_means_the_next_time_that_it_shows_that() {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let Ok(Moment(Timestamp(at))) = moment("18:30") else { panic!("it is a time") };
+        assert!(at > now && at - now <= 25 * 3_600_000);
+        assert_eq!(moment("2026-07-31T18:30:00Z"), Ok(Moment(Timestamp(1_785_522_600_000))));
+        for text in ["", "25:00", "18", "18:60", "soon"] {
+            assert!(moment(text).is_err(), "{text}");
         }
     }
 

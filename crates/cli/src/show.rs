@@ -1,7 +1,7 @@
 //! What people read: tables, fields, bars, short ids.
 
 use api::node::model::{self, resources};
-use api::shapes::{Money, Network, Party, Prices, Resources, Seconds};
+use api::shapes::{Moment, Money, Network, Party, Prices, Resources, Seconds};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
@@ -77,6 +77,17 @@ pub fn party(party: &Party) -> String {
 /// `12 s`, `2 h 30 min`.
 pub fn time(seconds: Seconds) -> String {
     seconds.0.to_string()
+}
+
+/// By the clocks of this machine: `18:30`, or with its day when that is another.
+pub fn moment(moment: Moment) -> String {
+    let Ok(at) = jiff::Timestamp::from_millisecond(moment.0.0) else { return String::new() };
+    let (now, at) = (jiff::Zoned::now(), at.to_zoned(jiff::tz::TimeZone::system()));
+    if at.date() == now.date() {
+        at.strftime("%H:%M").to_string()
+    } else {
+        at.strftime("%a %-d %b %H:%M").to_string()
+    }
 }
 
 /// `1.5 cores, 512 MiB memory, 1.0 GiB disk`.

@@ -43,6 +43,8 @@ pub enum Effect {
     Freeze(Id<Lease>, u64),
     /// Have it moving again.
     Thaw(Id<Lease>, u64),
+    /// Have it run with so many thousandths of a core.
+    Pace(Id<Lease>, u64, u32),
     /// Have it stopped.
     Stop(Id<Lease>),
     /// Have nothing left of it.
@@ -89,6 +91,8 @@ pub enum Key {
     Start(Id<Lease>),
     /// The freeze or thaw that the record of this number asked for.
     Still(Id<Lease>, u64),
+    /// The pace that the record of this number asked for.
+    Pace(Id<Lease>, u64),
     /// A stop.
     Stop(Id<Lease>),
     /// A removal.
@@ -109,6 +113,7 @@ impl Effect {
             Effect::Freeze(lease, generation) | Effect::Thaw(lease, generation) => {
                 Key::Still(*lease, *generation)
             }
+            Effect::Pace(lease, generation, _) => Key::Pace(*lease, *generation),
             Effect::Stop(lease) => Key::Stop(*lease),
             Effect::Remove(lease) => Key::Remove(*lease),
             Effect::Meter(lease, number) => Key::Meter(*lease, *number),

@@ -1,6 +1,7 @@
 //! What can come in: from the owner, the tenant at this computer, its machine, and peers.
 
 use crate::effect::Topic;
+use crate::owner;
 use model::{AskTerms, Id, Lease, Nonce, Offer, PeerKey, Share, Signed, Span, Speed, Timestamp, Traffic};
 use model::{Request, Response};
 
@@ -60,6 +61,8 @@ pub enum Owner {
     },
     /// To end a lease: the machine is needed.
     Stop(Id<Lease>),
+    /// To come first on their machine.
+    First(owner::Command),
 }
 
 /// What a tenant can want.

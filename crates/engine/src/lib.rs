@@ -6,8 +6,8 @@
 //! effect has a [`Key`](effect::Effect::key) by which doing it twice is doing it once.
 //!
 //! This file routes. Each subject owns its commands, its state and its refusals:
-//! [`market`] (offers, search, price), [`lease`] (deal, phases, ticks, renewal), [`capacity`], [`ledger`],
-//! [`reputation`], [`people`], [`settlement`], [`benchmark`].
+//! [`market`] (offers, search, price), [`lease`] (deal, phases, ticks, renewal), [`owner`], [`capacity`],
+//! [`ledger`], [`reputation`], [`people`], [`settlement`], [`benchmark`].
 
 pub mod benchmark;
 pub mod capacity;
@@ -16,6 +16,7 @@ pub mod input;
 pub mod lease;
 pub mod ledger;
 pub mod market;
+pub mod owner;
 pub mod people;
 mod refusal;
 pub mod reputation;
@@ -23,6 +24,7 @@ pub mod settlement;
 
 pub use effect::{Effect, Topic};
 pub use input::Input;
+use input::Owner;
 pub use refusal::Refusal;
 
 use model::record::{Entry, Record};
@@ -104,6 +106,8 @@ pub struct State {
     pub people: people::State,
     /// Debts that were paid.
     pub settlement: settlement::State,
+    /// What the owner of this machine wants, and what holds.
+    pub owner: owner::State,
 }
 
 impl State {
@@ -115,6 +119,7 @@ impl State {
         self.reputation.apply(entry);
         self.people.apply(entry);
         self.settlement.apply(entry);
+        self.owner.apply(entry);
     }
 }
 
@@ -158,12 +163,19 @@ impl Engine {
     /// Why not, with the facts.
     pub fn decide(&self, now: Timestamp, input: Input) -> Result<Step, Refusal> {
         match input {
-            Input::Time => Ok(Step::of(self.state.lease.time(&self.identity, now))),
+            Input::Time => {
+                let (records, stance) = self.state.owner.time(now);
+                Ok(Step::of(self.and_leases(now, records, stance)))
+            }
+            Input::Owner(Owner::First(command)) => {
+                let (records, stance) = self.state.owner.decide(now, command)?;
+                Ok(Step::of(self.and_leases(now, records, stance)))
+            }
             Input::Owner(command) => Ok(market::owner(&self.identity, &self.state, now, command)?),
             Input::Tenant(command) => Ok(lease::tenant(self, now, command)?),
             Input::People(command) => Ok(people::command(&self.identity, &self.state.people, now, command)?),
             Input::Settle(command) => Ok(settlement::command(self, now, command)?),
-            Input::Machine(seen) => Ok(lease::machine(&self.identity, &self.state.lease, now, seen)),
+            Input::Machine(seen) => Ok(lease::machine(self, now, seen)),
             Input::Request { from, request: Request::Greet(greeting) } => {
                 Ok(people::greeted(&self.state.people, now, from, &greeting)?)
             }
@@ -187,6 +199,12 @@ impl Engine {
         }
     }
 
+    /// What a stance comes to for all leases, besides what brought it about.
+    fn and_leases(&self, now: Timestamp, mut records: Vec<Record>, stance: owner::Stance) -> Vec<Record> {
+        records.extend(self.state.lease.time(&self.identity, now, stance));
+        records
+    }
+
     /// Makes a written record true.
     pub fn apply(&mut self, entry: &Entry) {
         self.state.apply(entry);
@@ -203,6 +221,7 @@ impl Engine {
 
     /// When to call [`Engine::decide`] with [`Input::Time`] next, at the latest.
     pub fn next_time(&self, now: Timestamp) -> Timestamp {
-        self.state.lease.next_time(now).min(self.state.market.next_time(now))
+        let next = self.state.lease.next_time(now).min(self.state.market.next_time(now));
+        self.state.owner.next_time(now).map_or(next, |at| at.min(next))
     }
 }

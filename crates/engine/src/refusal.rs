@@ -1,6 +1,6 @@
 //! Why not: each subject's refusals under one roof, with a code for programs and a hint for people.
 
-use crate::{lease, ledger, market, people, settlement};
+use crate::{lease, ledger, market, owner, people, settlement};
 use model::Invalid;
 use model::message::Denial;
 
@@ -22,6 +22,9 @@ pub enum Refusal {
     /// About payments.
     #[error(transparent)]
     Settlement(#[from] settlement::Refusal),
+    /// About the owner's policy.
+    #[error(transparent)]
+    Owner(#[from] owner::Refusal),
     /// A document that proves nothing.
     #[error("{0}")]
     Invalid(#[from] Invalid),
@@ -36,6 +39,7 @@ impl Refusal {
             Refusal::Ledger(refusal) => refusal.code(),
             Refusal::People(refusal) => refusal.code(),
             Refusal::Settlement(refusal) => refusal.code(),
+            Refusal::Owner(refusal) => refusal.code(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => "clock_or_expired",
             Refusal::Invalid(_) => "invalid_document",
         }
@@ -49,6 +53,7 @@ impl Refusal {
             Refusal::Ledger(_) => "",
             Refusal::People(refusal) => refusal.hint(),
             Refusal::Settlement(refusal) => refusal.hint(),
+            Refusal::Owner(refusal) => refusal.hint(),
             Refusal::Invalid(Invalid::Early(_) | Invalid::Expired(_)) => {
                 "Compare the clocks of both computers."
             }

@@ -1,12 +1,13 @@
 //! What holds whatever happens: bad lines, nodes that die at any write, users who change their minds.
 
 use crate::world::{CALM, Faults, Goes, HOST, Kill, OTHER, TENANT, World, person, rules, share, wish};
-use engine::Input;
 use engine::input::{Owner, Tenant};
 use engine::lease::Outcome;
+use engine::{Input, owner};
 use model::record::{Account, Record};
 use model::{
-    AskTerms, Currency, Id, Lease, Nonce, Phase, RenewalTerms, Resources, Share, Side, Span, Terms, Timestamp,
+    AskTerms, Currency, Id, Lease, Nonce, Phase, Presence, RenewalTerms, Resources, Share, Side, Span, Terms,
+    Timestamp,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -139,6 +140,9 @@ enum Deed {
     LosesGuest,
     Asks(usize),
     GivesUp,
+    Pauses(Option<u64>),
+    Resumes,
+    Sees { battery: bool, idle: u64 },
 }
 
 /// A story to be tried.
@@ -167,6 +171,9 @@ fn deed() -> impl Strategy<Value = Deed> {
         Just(Deed::LosesGuest),
         (TENANT..=OTHER).prop_map(Deed::Asks),
         Just(Deed::GivesUp),
+        prop::option::of(1u64..300).prop_map(Deed::Pauses),
+        Just(Deed::Resumes),
+        (any::<bool>(), 0u64..600).prop_map(|(battery, idle)| Deed::Sees { battery, idle }),
     ]
 }
 
@@ -288,6 +295,16 @@ fn does(world: &mut World, deed: Deed) {
             world.nodes[HOST].machine.lose(lease)
         }
         (Deed::Asks(node), _) => asks(world, node),
+        (Deed::Pauses(seconds), _) => {
+            let until = seconds.map(|seconds| world.now + Span::seconds(seconds));
+            drop(world.wish(HOST, first(owner::Command::Pause { until })));
+        }
+        (Deed::Resumes, _) => drop(world.wish(HOST, first(owner::Command::Resume))),
+        (Deed::Sees { battery, idle }, _) => {
+            let idle = Some(Span::seconds(idle));
+            let seen = Presence { on_battery: Some(battery), idle, ..Presence::default() };
+            drop(world.wish(HOST, first(owner::Command::See(seen))));
+        }
         (Deed::GivesUp, _) => {
             if let Some(ask) = asking {
                 drop(world.wish(TENANT, Input::Tenant(Tenant::GiveUp(ask))));
@@ -304,6 +321,10 @@ fn does(world: &mut World, deed: Deed) {
             _,
         ) => {}
     }
+}
+
+fn first(command: owner::Command) -> Input {
+    Input::Owner(Owner::First(command))
 }
 
 proptest! {

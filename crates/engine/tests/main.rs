@@ -12,6 +12,7 @@ mod deal;
 mod ending;
 mod invariants;
 mod market;
+mod owner;
 mod people;
 mod running;
 mod settlement;

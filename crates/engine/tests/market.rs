@@ -321,6 +321,7 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
         speed: speed(),
         arch: "amd64".to_owned(),
         sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true },
+        customs: None,
     };
     change(&mut offer);
     person(number).key.sign(&offer).unwrap()

@@ -8,7 +8,7 @@ use model::message::Standing;
 use model::record::Record;
 use model::{
     Amount, Arithmetic, Currency, EndReason, FreezeReason, Id, Lease, Mode, Phase, Prices, Request, Response,
-    Share, Signed, Span, Terms, Tick, Traffic, Usage,
+    Share, Signed, Span, Terms, Tick, Usage,
 };
 
 /// Nothing is signed beyond this in a hundred.
@@ -390,13 +390,7 @@ fn tick(world: &World, lease: Id<Lease>, number: u32, billed: Span) -> Signed<Ti
         host: contract.host.device,
         tenant: contract.tenant.device,
         number,
-        usage: Usage {
-            elapsed: billed,
-            frozen: Span::ZERO,
-            cpu: billed,
-            memory_peak: 1,
-            traffic: Traffic::default(),
-        },
+        usage: Usage { elapsed: billed, cpu: billed, memory_peak: 1, ..Usage::default() },
         amount: contract.rate.over(billed).unwrap(),
         last: false,
         issued: world.now,

@@ -6,3 +6,4 @@ pub mod guest;
 pub mod image;
 pub mod inventory;
 pub mod network;
+pub mod presence;

@@ -6,6 +6,7 @@
 //! - [`envelope`]: how bytes become a [`Signed`] document, and the only way there: [`Unverified::verify`].
 //! - [`document`]: what is signed: profile, offer, ask, quote, lease, tick, renewal, end, rating, invite.
 //! - [`message`]: what peers say to each other, and the heads of the streams that they open.
+//! - [`owner`]: the owner's policy, and the reasons that come of it.
 //! - [`record`]: what a node writes down before it acts.
 
 pub mod amount;
@@ -14,6 +15,7 @@ pub mod document;
 pub mod envelope;
 pub mod id;
 pub mod message;
+pub mod owner;
 pub mod phase;
 pub mod record;
 pub mod resources;
@@ -30,6 +32,9 @@ pub use document::{
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};
 pub use message::{Denial, Request, Response};
+pub use owner::{
+    Answer, Claim, Customs, Lending, OwnerReason, Policy, Presence, Programs, ReasonKind, Rule, Schedule,
+};
 pub use phase::{FreezeReason, Phase};
 pub use resources::Resources;
 pub use time::{Span, Timestamp};

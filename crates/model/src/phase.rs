@@ -1,6 +1,7 @@
 //! Where a lease stands, between agreed and ended.
 
 use crate::document::EndReason;
+use crate::owner::OwnerReason;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -16,6 +17,13 @@ pub enum Phase {
     Starting,
     /// The guest runs; billed.
     Running,
+    /// The guest runs with less than was promised; not billed.
+    Throttled {
+        /// Why.
+        reason: OwnerReason,
+        /// How much of what was promised it gets, in per cent.
+        percent: u8,
+    },
     /// The guest stands still; not billed.
     Frozen(FreezeReason),
     /// The guest is being stopped.
@@ -28,8 +36,8 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FreezeReason {
-    /// The owner paused lending.
-    OwnerPaused,
+    /// The owner comes first.
+    Owner(OwnerReason),
     /// A tick stayed unsigned too long.
     Unsigned,
     /// What is owed has passed the credit.
@@ -38,11 +46,11 @@ pub enum FreezeReason {
 
 impl fmt::Display for FreezeReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FreezeReason::OwnerPaused => "the owner paused lending",
-            FreezeReason::Unsigned => "no signed receipt arrives from the tenant",
-            FreezeReason::CreditUsedUp => "the agreed credit is used up",
-        })
+        match self {
+            FreezeReason::Owner(reason) => reason.fmt(f),
+            FreezeReason::Unsigned => f.write_str("no signed receipt arrives from the tenant"),
+            FreezeReason::CreditUsedUp => f.write_str("the agreed credit is used up"),
+        }
     }
 }
 
@@ -54,6 +62,7 @@ impl Phase {
             Phase::Fetching => "fetching",
             Phase::Starting => "starting",
             Phase::Running => "running",
+            Phase::Throttled { .. } => "throttled",
             Phase::Frozen(_) => "frozen",
             Phase::Closing(_) => "closing",
             Phase::Ended(_) => "ended",
@@ -62,7 +71,21 @@ impl Phase {
 
     /// Whether a guest has run or runs, so that ticks are due.
     pub fn is_live(&self) -> bool {
-        matches!(self, Phase::Running | Phase::Frozen(_))
+        matches!(self, Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_))
+    }
+
+    /// For which of the owner's reasons the guest stands still or runs slower; none where it is not the owner's.
+    pub fn owner(&self) -> Option<OwnerReason> {
+        match self {
+            Phase::Throttled { reason, .. } | Phase::Frozen(FreezeReason::Owner(reason)) => Some(*reason),
+            Phase::Agreed
+            | Phase::Fetching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Frozen(_)
+            | Phase::Closing(_)
+            | Phase::Ended(_) => None,
+        }
     }
 
     /// Whether it is over.
@@ -74,6 +97,7 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Phase::Throttled { reason, percent } => write!(f, "throttled to {percent} %: {reason}"),
             Phase::Frozen(reason) => write!(f, "frozen: {reason}"),
             Phase::Closing(reason) => write!(f, "closing: {reason}"),
             Phase::Ended(reason) => write!(f, "ended: {reason}"),

@@ -11,6 +11,7 @@ use crate::document::{
 };
 use crate::envelope::{Cosigned, Signed};
 use crate::id::{Id, ObjectId, PeerKey, PersonId};
+use crate::owner::{Claim, Policy};
 use crate::phase::Phase;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,16 @@ pub enum Record {
     Shared {
         /// What.
         share: Option<Share>,
+    },
+    /// The owner decided what comes first on this machine.
+    Ruled {
+        /// What.
+        policy: Policy,
+    },
+    /// The reasons changed for which this machine is not, or not fully, for others.
+    Claimed {
+        /// All that hold now, the most telling first.
+        claims: Vec<Claim>,
     },
     /// This node published an offer.
     Offered {

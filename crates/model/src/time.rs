@@ -43,6 +43,11 @@ impl Span {
         Span(n * 86_400_000)
     }
 
+    /// Whether it is nothing.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// This span less `other`; nought when `other` is longer.
     pub fn less(self, other: Span) -> Span {
         Span(self.0.saturating_sub(other.0))

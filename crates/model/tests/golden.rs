@@ -14,8 +14,8 @@ use examples::NOW;
 use model::message::{Request, Response, StreamHead};
 use model::record::{Account, Entry, Record};
 use model::{
-    Audience, Currency, Document, EndReason, FreezeReason, Mode, Phase, Regard, RenewalTerms, Side, Signed,
-    Span, Unverified,
+    Audience, Currency, Document, EndReason, FreezeReason, Mode, OwnerReason, Phase, Regard, RenewalTerms,
+    Side, Signed, Span, Unverified,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +95,7 @@ fn old_words_mean_the_same() {
     let old = committed();
     word(&old, "phase", &phases());
     word(&old, "freeze_reason", &freeze_reasons());
+    word(&old, "owner_reason", &owner_reasons());
     word(&old, "end_reason", &end_reasons());
     word(&old, "renewal_terms", &renewal_terms());
     word(&old, "mode", &MODES);
@@ -117,6 +118,7 @@ fn each_kind_has_its_vector() {
     complete::<Record>(&examples::life());
     complete::<Phase>(&phases());
     complete::<FreezeReason>(&freeze_reasons());
+    complete::<OwnerReason>(&owner_reasons());
     complete::<EndReason>(&end_reasons());
     complete::<RenewalTerms>(&renewal_terms());
     complete::<Mode>(&MODES);
@@ -140,13 +142,14 @@ const REGARDS: [Regard; 2] = [Regard::Known, Regard::Blocked];
 const SIDES: [Side; 2] = [Side::Host, Side::Tenant];
 const CURRENCIES: [Currency; 2] = [Currency::Credit, Currency::Iso(*b"EUR")];
 
-fn phases() -> [Phase; 7] {
+fn phases() -> [Phase; 8] {
     let over = EndReason::TermOver;
     [
         Phase::Agreed,
         Phase::Fetching,
         Phase::Starting,
         Phase::Running,
+        Phase::Throttled { reason: OwnerReason::Busy { percent: 80 }, percent: 25 },
         Phase::Frozen(FreezeReason::Unsigned),
         Phase::Closing(over),
         Phase::Ended(over),
@@ -154,7 +157,23 @@ fn phases() -> [Phase; 7] {
 }
 
 fn freeze_reasons() -> [FreezeReason; 3] {
-    [FreezeReason::OwnerPaused, FreezeReason::Unsigned, FreezeReason::CreditUsedUp]
+    [FreezeReason::Owner(OwnerReason::OnBattery), FreezeReason::Unsigned, FreezeReason::CreditUsedUp]
+}
+
+fn owner_reasons() -> [OwnerReason; 11] {
+    [
+        OwnerReason::Never,
+        OwnerReason::Paused { until: Some(NOW) },
+        OwnerReason::OutsideSchedule { until: None },
+        OwnerReason::OnBattery,
+        OwnerReason::LowCharge { percent: 20 },
+        OwnerReason::Hot { celsius: 95 },
+        OwnerReason::Metered,
+        OwnerReason::FullScreen,
+        OwnerReason::Program,
+        OwnerReason::InUse,
+        OwnerReason::Busy { percent: 80 },
+    ]
 }
 
 fn end_reasons() -> [EndReason; 12] {
@@ -199,6 +218,7 @@ fn made() -> Vectors {
     made.extend([
         ("word/phase".into(), model::to_bytes(&phases())),
         ("word/freeze_reason".into(), model::to_bytes(&freeze_reasons())),
+        ("word/owner_reason".into(), model::to_bytes(&owner_reasons())),
         ("word/end_reason".into(), model::to_bytes(&end_reasons())),
         ("word/renewal_terms".into(), model::to_bytes(&renewal_terms())),
         ("word/mode".into(), model::to_bytes(&MODES)),

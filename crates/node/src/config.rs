@@ -1,5 +1,6 @@
 //! What a node has to be told.
 
+use machine::presence::Eyes;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub name: String,
     /// How this program is run again as a guest's supervisor.
     pub supervisor: Vec<OsString>,
+    /// Where it sees what its owner does.
+    pub eyes: Eyes,
 }
 
 impl Config {
@@ -36,6 +39,7 @@ impl Config {
             relay: false,
             name: String::new(),
             supervisor: vec!["/proc/self/exe".into(), "supervise".into()],
+            eyes: Eyes::default(),
         }
     }
 }

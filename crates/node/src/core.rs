@@ -6,13 +6,14 @@ use crate::outbox::Outbox;
 use crate::{Error, Event, Fault};
 use engine::{Engine, Input, Reply};
 use machine::image::Digest;
+use machine::presence::Seen;
 use model::{Id, Lease, PeerKey, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use store::Store;
 use tokio::sync::broadcast;
 
 /// The version of the snapshots that this program writes and reads. Others are passed over: the record has it all.
-pub const SNAPSHOT_VERSION: u32 = 2;
+pub const SNAPSHOT_VERSION: u32 = 3;
 
 /// How many records are written between two snapshots.
 const SNAPSHOT_EVERY: u64 = 1_000;
@@ -33,6 +34,8 @@ pub struct Core {
     pub(crate) silent: BTreeMap<PeerKey, Timestamp>,
     /// Where we are reached.
     pub(crate) addresses: Vec<String>,
+    /// What the machine last told of its owner.
+    pub(crate) seen: Seen,
     /// Where a snapshot was taken last.
     pub(crate) snapshot: u64,
     pub(crate) events: broadcast::Sender<Event>,
@@ -52,6 +55,11 @@ impl Core {
     /// The record and its tables.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the machine last told of its owner, and which of its sources did.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// How far the image of a lease has come: bytes that are there, and bytes in all.

@@ -97,6 +97,9 @@ pub enum Fault {
     /// The system has no randomness.
     #[error("the system gives no random numbers: {0}")]
     Random(String),
+    /// The thread that looks after the owner cannot be started.
+    #[error("the machine cannot be watched: {0}")]
+    Presence(#[source] std::io::Error),
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
@@ -158,7 +161,9 @@ impl Error {
 
 fn denied_hint(code: &str) -> &'static str {
     match code {
-        "no_capacity" | "price_above_cap" | "unknown_offer" => "Take another offer: `sublet market`.",
+        "owner_first" | "no_capacity" | "price_above_cap" | "unknown_offer" => {
+            "Take another offer: `sublet market`."
+        }
         "no_answer" | "not_agreed" => "The host may be gone: take another offer: `sublet market`.",
         "clock_or_expired" => "Compare the clocks of both computers.",
         _ => "",

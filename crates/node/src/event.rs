@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// This machine's offer changed.
     Offered,
+    /// The owner's policy, or a reason for which guests make room, changed.
+    Owner,
     /// The market changed.
     Market,
     /// Somebody came to be known, blocked or forgotten, or an invite has changed.
@@ -87,6 +89,7 @@ impl Event {
             }
             Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
             Record::Offered { .. } => Some(Event::Offered),
+            Record::Ruled { .. } | Record::Claimed { .. } => Some(Event::Owner),
             Record::Regarded { .. }
             | Record::Invited { .. }
             | Record::Withdrawn { .. }

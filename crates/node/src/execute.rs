@@ -60,6 +60,7 @@ pub async fn execute(hands: Hands, effect: Effect) {
         }
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
+        Effect::Pace(lease, _, millis) => done_or_again(hands.guests.pace(guest(lease), millis).await),
         Effect::Stop(lease) => stop(&hands, lease).await,
         Effect::Remove(lease) => done_or_again(hands.guests.remove(guest(lease)).await),
         Effect::Meter(lease, _) => meter(&hands, lease).await,

@@ -7,7 +7,7 @@ use crate::run::Command;
 use crate::serve::guest;
 use crate::{Config, Core, Error, Event, Fault};
 use engine::input::{Owner, Tenant};
-use engine::{Identity, Input, Reply};
+use engine::{Identity, Input, Reply, owner};
 use machine::image::Images;
 use model::message::StreamHead;
 use model::{Id, Lease, Phase, Share, Side, Span, Speed};
@@ -131,6 +131,20 @@ impl NodeHandle {
     pub async fn share(&self, share: Option<Share>) -> Result<(), Error> {
         self.decide(Input::Owner(Owner::Share(share))).await?;
         self.command(Command::Publish).await?;
+        Ok(())
+    }
+
+    /// Has the owner come first: a policy, a pause, the end of a pause.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub async fn first(&self, command: owner::Command) -> Result<(), Error> {
+        let told = matches!(command, owner::Command::Rule(_));
+        self.decide(Input::Owner(Owner::First(command))).await?;
+        if told {
+            // An offer says what its owner keeps for themselves.
+            self.command(Command::Publish).await?;
+        }
         Ok(())
     }
 

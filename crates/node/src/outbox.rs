@@ -49,10 +49,21 @@ impl Outbox {
         true
     }
 
-    /// A freeze and a thaw of one guest are done one after the other: a slow one must not come after the next.
+    /// A freeze and a thaw of one guest are done one after the other, and so are its paces: a slow one must not come
+    /// after the next.
     fn must_wait(&self, key: Key) -> bool {
-        let Key::Still(lease, _) = key else { return false };
-        let same = self.effects.range(Key::Still(lease, 0)..=Key::Still(lease, u64::MAX));
+        let same = match key {
+            Key::Still(lease, _) => Key::Still(lease, 0)..=Key::Still(lease, u64::MAX),
+            Key::Pace(lease, _) => Key::Pace(lease, 0)..=Key::Pace(lease, u64::MAX),
+            Key::Send(_)
+            | Key::Fetch(_)
+            | Key::Start(_)
+            | Key::Stop(_)
+            | Key::Remove(_)
+            | Key::Meter(..)
+            | Key::Share(_) => return false,
+        };
+        let same = self.effects.range(same);
         same.into_iter().any(|(_, stand)| matches!(stand, Stand::Going { .. }))
     }
 
@@ -74,6 +85,7 @@ impl Outbox {
             | Key::Fetch(_)
             | Key::Start(_)
             | Key::Still(..)
+            | Key::Pace(..)
             | Key::Stop(_)
             | Key::Remove(_)
             | Key::Meter(..)

@@ -11,14 +11,16 @@ use crate::{Config, Error, Event, Fault, keys};
 use engine::effect::Key;
 use engine::input::{Machine, Owner};
 use engine::market::Learned;
+use engine::owner;
 use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
 use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime};
 use machine::image::{Images, Platform};
 use machine::network::Internet;
+use machine::presence::{self, Places, Seen, Wants};
 use model::envelope::Claim;
 use model::{
-    Document, Id, Invalid, Lease, Offer, PeerKey, Person, Phase, Profile, Request, Response, Sandbox, Side,
-    Signed,
+    Answer, Document, Id, Invalid, Lease, Lending, Offer, PeerKey, Person, Phase, Policy, Profile,
+    ReasonKind, Request, Response, Sandbox, Side, Signed, Span,
 };
 use net::NetEvent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +57,8 @@ pub enum Command {
     Progress(Id<Lease>, u64, u64),
     /// What is lent has changed: say so.
     Publish,
+    /// What the machine tells of its owner.
+    Seen(Seen),
     /// No more.
     Stop(oneshot::Sender<()>),
 }
@@ -96,9 +100,15 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         fetching: BTreeMap::new(),
         silent: BTreeMap::new(),
         addresses: Vec::new(),
+        seen: Seen::default(),
         snapshot,
         events: events.clone(),
     };
+    let (looks, wants) = std::sync::mpsc::channel();
+    let tell = commands.clone();
+    let sources = config.eyes.open(&Places::here(&config.data));
+    presence::watch(sources, wants, move |seen| tell.blocking_send(Command::Seen(seen)).is_ok())
+        .map_err(Fault::Presence)?;
     let identity = core.engine.identity().clone();
     let runtime = Runtime::find().map(|runtime| runtime.name()).unwrap_or_default();
     let sandbox = Sandbox { runtime, user_namespace: true };
@@ -111,6 +121,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         fetches: BTreeMap::new(),
         parties: BTreeSet::new(),
         friends: BTreeSet::new(),
+        wants: Wants::default(),
+        looks,
     };
     node.remember_others();
     crate::people::remember(&node.hands.net, node.core.engine.state());
@@ -169,6 +181,9 @@ struct Loop {
     parties: BTreeSet<PeerKey>,
     /// Devices of people whom the owner knows.
     friends: BTreeSet<PeerKey>,
+    /// What is looked at of the owner, and who looks.
+    wants: Wants,
+    looks: std::sync::mpsc::Sender<Wants>,
 }
 
 impl Loop {
@@ -221,6 +236,7 @@ impl Loop {
                 self.fetches.insert(key, task.abort_handle());
             }
         }
+        self.look_after_the_owner();
         self.give_up_fetches();
         self.hold_on_to_parties();
     }
@@ -231,6 +247,20 @@ impl Loop {
         let known =
             engine.book().profiles().filter(|(person, _)| engine.state().people.knows(person.party.person));
         self.friends = known.map(|(person, _)| person.peer).take(MOST_FRIENDS).collect();
+    }
+
+    /// Has the machine looked at as closely as the policy and the guests of the moment ask.
+    fn look_after_the_owner(&mut self) {
+        let state = self.core.engine.state();
+        let is_live = |lease: &engine::lease::Lease| lease.phase.is_live() || lease.phase == Phase::Starting;
+        let closely = state.lease.hosted().any(is_live);
+        let lends = closely || state.market.share.is_some();
+        let wants = if lends { wants(&state.owner.policy(), closely) } else { Wants::default() };
+        if wants != self.wants {
+            self.wants = wants.clone();
+            // The thread is gone only when the node stops.
+            let _ = self.looks.send(wants);
+        }
     }
 
     /// Connections to friends and to the other parties of live leases stay, and are made again when lost.
@@ -304,6 +334,11 @@ impl Loop {
                 let _ = self.core.events.send(Event::Fetching { lease, done, total });
             }
             Command::Publish => self.publish(),
+            Command::Seen(seen) => {
+                let presence = seen.presence.clone();
+                self.core.seen = seen;
+                self.decide(Input::Owner(Owner::First(owner::Command::See(presence))));
+            }
             Command::Stop(_) => {}
         }
     }
@@ -337,6 +372,7 @@ impl Loop {
             Key::Start(_)
             | Key::Send(_)
             | Key::Still(..)
+            | Key::Pace(..)
             | Key::Stop(_)
             | Key::Remove(_)
             | Key::Meter(..)
@@ -563,9 +599,24 @@ impl Loop {
     }
 }
 
+/// What of the machine a policy asks about.
+fn wants(policy: &Policy, closely: bool) -> Wants {
+    let is_asked = |kind: &ReasonKind| {
+        policy.lending == Lending::ByRules
+            && *kind > ReasonKind::OutsideSchedule
+            && policy.answer(*kind) != Answer::Ignore
+    };
+    Wants {
+        kinds: ReasonKind::ALL.into_iter().filter(is_asked).collect(),
+        programs: policy.programs.names.clone(),
+        alone_after: Span::seconds(policy.in_use.level.into()),
+        closely,
+    }
+}
+
 /// What a guest's state tells about its lease; none where the two agree.
 fn news(lease: Id<Lease>, phase: Phase, guest: Option<&GuestSeen>) -> Option<Machine> {
-    let runs = matches!(phase, Phase::Running | Phase::Frozen(_));
+    let runs = phase.is_live();
     match guest {
         Some(seen) if runs || matches!(phase, Phase::Closing(_)) => ended(lease, &seen.state, &seen.usage),
         Some(_) => None,

@@ -1,8 +1,12 @@
 //! Two nodes, real in all parts, in one process: they meet on the loopback, agree, run a guest, sign, book and judge.
 
+#[path = "walk/owner.rs"]
+mod owner;
+
 use libtest_mimic::{Arguments, Trial};
 use machine::guest::supervise;
 use machine::image::BuildSpec;
+use machine::presence::Eyes;
 use model::record::Account;
 use model::{
     Audience, Currency, EndReason, Id, Lease, Mode, NetworkPolicy, Phase, Prices, RenewalTerms, Resources,
@@ -34,6 +38,14 @@ fn main() {
             a_command_that_is_not_there_is_the_tenant_s_fault,
         ),
         trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
+        trial(
+            "a_pause_holds_a_guest_and_its_end_lets_it_go",
+            owner::a_pause_holds_a_guest_and_its_end_lets_it_go,
+        ),
+        trial(
+            "what_the_machine_sees_freezes_and_throttles",
+            owner::what_the_machine_sees_freezes_and_throttles,
+        ),
         trial(
             "a_taken_port_is_named_before_anything_is_agreed",
             a_taken_port_is_named_before_anything_is_agreed,
@@ -69,8 +81,13 @@ struct Pair {
 impl Pair {
     /// A host that lends for 3.6 EUR a core-hour, and a tenant that knows it and has busybox.
     async fn meet() -> Pair {
+        Pair::meet_with(blind()).await
+    }
+
+    /// The same, with a host that sees its owner with these eyes.
+    async fn meet_with(eyes: Eyes) -> Pair {
         let dir = tempfile::tempdir().expect("a directory");
-        let host = start(dir.path(), "host").await;
+        let host = start_with(dir.path(), "host", eyes).await;
         let tenant = start(dir.path(), "tenant").await;
         host.measured(Speed { core: 1_000, cores: 2_000, memory: 1_000, disk: 1_000 })
             .await
@@ -99,6 +116,7 @@ fn share() -> Share {
             fetch_within: Span::seconds(30),
             start_within: Span::seconds(10),
             renewal: RenewalTerms::Automatic { longest: Span::hours(1) },
+            notice: None,
             network_rate: 0,
         },
         audience: Audience::Everyone,
@@ -123,8 +141,17 @@ fn rent(command: &[&str]) -> Rent {
     }
 }
 
+/// Sees nothing: whoever runs the tests may be on battery.
+fn blind() -> Eyes {
+    Eyes::new(|_| Vec::new())
+}
+
 async fn start(dir: &Path, name: &str) -> NodeHandle {
-    let mut config = Config::new(dir.join(name));
+    start_with(dir, name, blind()).await
+}
+
+async fn start_with(dir: &Path, name: &str, eyes: Eyes) -> NodeHandle {
+    let mut config = Config { eyes, ..Config::new(dir.join(name)) };
     config.name = name.to_owned();
     config.mdns = false;
     config.listen = vec!["/ip4/127.0.0.1/tcp/0".into(), "/ip4/127.0.0.1/udp/0/quic-v1".into()];

@@ -177,7 +177,7 @@ fn moved(
     phase: Phase,
     detail: &str,
 ) -> Result<(), StoreError> {
-    let started = matches!(phase, Phase::Running).then_some(entry.at.0);
+    let started = phase.is_live().then_some(entry.at.0);
     let ended = phase.is_ended().then_some(entry.at.0);
     change(
         connection,
@@ -241,7 +241,7 @@ mod tests {
         let frozen = at(|record| matches!(record, Record::Moved { phase: Phase::Frozen(_), .. }));
         let (_dir, store) = lived(frozen.seq as usize);
         let row = store.lease(examples::lease().id()).unwrap().unwrap();
-        assert_eq!(row.phase, Phase::Frozen(FreezeReason::OwnerPaused));
+        assert_eq!(row.phase, Phase::Frozen(FreezeReason::Owner(model::OwnerReason::InUse)));
         assert_eq!((row.ended, row.receipt, row.term), (None, None, Span::minutes(10)));
     }
 

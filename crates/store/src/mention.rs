@@ -44,7 +44,11 @@ pub(crate) fn apply(connection: &Connection, entry: &Entry) -> Result<(), StoreE
 /// What a record speaks of. Not the offer where there is an ask: it would join the stories of all its leases.
 fn objects(record: &Record) -> Vec<ObjectId> {
     match record {
-        Record::Measured { .. } | Record::Shared { .. } | Record::Regarded { .. } => vec![],
+        Record::Measured { .. }
+        | Record::Shared { .. }
+        | Record::Ruled { .. }
+        | Record::Claimed { .. }
+        | Record::Regarded { .. } => vec![],
         Record::Offered { offer } => vec![offer.id().object()],
         Record::Profiled { profile } => vec![profile.id().object()],
         Record::Asked { ask, offer: _ } => vec![ask.id().object()],
@@ -112,6 +116,8 @@ mod tests {
                     | Record::Greeted { .. }
                     | Record::Accepting { .. }
                     | Record::Answered { .. }
+                    | Record::Ruled { .. }
+                    | Record::Claimed { .. }
                     | Record::Paid { .. }
                     | Record::Settled { .. }
                     | Record::Unsettled { .. }

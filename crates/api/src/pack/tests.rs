@@ -43,6 +43,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         fetch_within: Span::minutes(10),
         start_within: Span::minutes(1),
         renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
+        notice: None,
         network_rate: 0,
     };
     let resources = Resources { cpu_millis: 1_000, memory: 1 << 30, disk: 0 };
@@ -66,6 +67,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         speed: Speed { core: 1_000, cores: 1_000, memory: 1_000, disk: 1_000 },
         arch: "amd64".to_owned(),
         sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true },
+        customs: None,
     });
     let offer = offer.unwrap();
     let workload = Workload {

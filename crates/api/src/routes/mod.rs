@@ -8,6 +8,7 @@ pub mod machine;
 pub mod market;
 pub mod node;
 pub mod offer;
+pub mod owner;
 pub mod peer;
 pub mod people;
 pub mod reputation;

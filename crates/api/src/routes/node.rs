@@ -2,7 +2,7 @@
 
 use crate::door::Door;
 use crate::problem::Problem;
-use crate::shapes::{Event, Moment, Party, RecordChecked, Seconds, Status};
+use crate::shapes::{Event, Moment, Party, Reason, RecordChecked, Seconds, Status};
 use crate::stream::event;
 use axum::Json;
 use axum::extract::State;
@@ -42,6 +42,11 @@ pub async fn status(State(door): State<Door>) -> Result<Json<Status>, Problem> {
             runtime: Runtime::find().map(|runtime| runtime.name()),
             measured: state.market.speed.is_some(),
             lends: state.market.standing(now).is_some(),
+            owner: state
+                .owner
+                .stance()
+                .reason()
+                .map(|reason| Reason::of(reason, state.owner.claim(reason.kind()).map(|claim| claim.since))),
             hosting: live(Side::Host),
             renting: live(Side::Tenant),
             peers,

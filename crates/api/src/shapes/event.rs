@@ -51,6 +51,8 @@ pub enum Event {
     },
     /// This machine's offer changed.
     Offered,
+    /// The owner's policy, or a reason for which guests make room, changed.
+    Owner,
     /// The market changed.
     Market,
     /// Somebody came to be known, blocked or forgotten, or an invite has changed.
@@ -84,6 +86,7 @@ impl Event {
             Event::Refused { .. } => "refused",
             Event::Rated { .. } => "rated",
             Event::Offered => "offered",
+            Event::Owner => "owner",
             Event::Market => "market",
             Event::People => "people",
             Event::Payment => "payment",
@@ -111,6 +114,7 @@ impl From<Happened> for Event {
             }
             Happened::Rated { lease } => Event::Rated { lease: lease.to_string() },
             Happened::Offered => Event::Offered,
+            Happened::Owner => Event::Owner,
             Happened::Market => Event::Market,
             Happened::People => Event::People,
             Happened::Payment => Event::Payment,

@@ -3,6 +3,8 @@
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
+use super::owner::Reason;
+use node::Forward as Forwarded;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};
@@ -131,7 +133,10 @@ impl Lease {
                 name: beside.name.map(str::to_owned),
             },
             peer: lease.peer.to_string(),
-            standing: Standing::of(lease.phase, &lease.detail),
+            standing: Standing {
+                since: Some(Moment(lease.moved)),
+                ..Standing::of(lease.phase, &lease.detail)
+            },
             workload: (&contract.workload).into(),
             resources: contract.resources.into(),
             hourly: rate.hourly.into(),
@@ -172,6 +177,12 @@ pub struct Standing {
     pub counts_against: Option<Side>,
     /// What went wrong, in words, where it did.
     pub detail: String,
+    /// For which of the owner's reasons it is frozen or throttled; none where it is not the owner's.
+    pub owner: Option<Reason>,
+    /// How much of what was promised the guest gets, in per cent, while it is throttled.
+    pub percent: Option<u8>,
+    /// Since when it stands there; none in events.
+    pub since: Option<Moment>,
 }
 
 /// Where a lease stands, in a word.
@@ -186,6 +197,8 @@ pub enum LeaseState {
     Starting,
     /// The guest runs; billed.
     Running,
+    /// The guest runs with less than was promised; not billed.
+    Throttled,
     /// The guest stands still; not billed.
     Frozen,
     /// The guest is being stopped.
@@ -202,6 +215,9 @@ impl Standing {
             Phase::Fetching => (LeaseState::Fetching, None, None),
             Phase::Starting => (LeaseState::Starting, None, None),
             Phase::Running => (LeaseState::Running, None, None),
+            Phase::Throttled { reason, .. } => {
+                (LeaseState::Throttled, Some(FreezeReason::Owner(reason)), None)
+            }
             Phase::Frozen(reason) => (LeaseState::Frozen, Some(reason), None),
             Phase::Closing(reason) => (LeaseState::Closing, None, Some(reason)),
             Phase::Ended(reason) => (LeaseState::Ended, None, Some(reason)),
@@ -214,13 +230,25 @@ impl Standing {
             ended_by: end.and_then(EndReason::by).map(Side::from),
             counts_against: end.and_then(EndReason::against).map(Side::from),
             detail: detail.to_owned(),
+            owner: phase.owner().map(|reason| Reason::of(reason, None)),
+            percent: match phase {
+                Phase::Throttled { percent, .. } => Some(percent),
+                Phase::Agreed
+                | Phase::Fetching
+                | Phase::Starting
+                | Phase::Running
+                | Phase::Frozen(_)
+                | Phase::Closing(_)
+                | Phase::Ended(_) => None,
+            },
+            since: None,
         }
     }
 }
 
 fn freeze_code(reason: FreezeReason) -> &'static str {
     match reason {
-        FreezeReason::OwnerPaused => "owner_paused",
+        FreezeReason::Owner(reason) => reason.kind().code(),
         FreezeReason::Unsigned => "unsigned",
         FreezeReason::CreditUsedUp => "credit_used_up",
     }
@@ -309,6 +337,10 @@ pub struct Total {
     pub amount: Money,
     /// Time since the guest started.
     pub elapsed: Seconds,
+    /// The part of it in which the guest stood still: free.
+    pub frozen: Seconds,
+    /// The part of it in which it ran with less than was promised: free.
+    pub throttled: Seconds,
     /// The time that is paid for.
     pub billed: Seconds,
     /// CPU time that the guest used.
@@ -330,6 +362,8 @@ impl From<&Tick> for Total {
             number: tick.number,
             amount: tick.amount.into(),
             elapsed: Seconds(usage.elapsed),
+            frozen: Seconds(usage.frozen),
+            throttled: Seconds(usage.throttled),
             billed: Seconds(usage.billed()),
             cpu: Seconds(usage.cpu),
             memory_peak_bytes: usage.memory_peak,

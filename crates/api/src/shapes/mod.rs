@@ -11,6 +11,7 @@ mod ledger;
 mod machine;
 mod network;
 mod offer;
+mod owner;
 mod peer;
 mod people;
 mod reputation;
@@ -31,6 +32,10 @@ pub use network::{Network, Port, Protocol, Traffic};
 pub use offer::{
     Audience, Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share,
     ShareWish, Speed, Terms, Weight,
+};
+pub use owner::{
+    Answer, Busy, Customs, Hot, InUse, Lending, LowCharge, Owner, OwnerState, Pause, Policy as OwnerPolicy,
+    Programs, Reason, RuleStanding, RuleState, Schedule, facts, ranges, read_range,
 };
 pub use peer::{Dial, Met, Path, Peer, Peers};
 pub use people::{

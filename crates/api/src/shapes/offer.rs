@@ -2,6 +2,7 @@
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds};
 use super::network::Network;
+use super::owner::Customs;
 use node::engine::market::Listing as Listed;
 use node::model::{self, Amount, Currency, Invalid, Span};
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,9 @@ pub struct Terms {
     /// The most bytes between a guest and the outside in a second, each way; nought: no limit.
     #[serde(default)]
     pub network_rate: u64,
+    /// How long the owner may let the guest stand still, at once, before the lease is closed; none: as long as it lasts.
+    #[serde(default)]
+    pub notice: Option<Seconds>,
 }
 
 impl Terms {
@@ -161,6 +165,7 @@ impl Terms {
             start_within: Seconds(terms.start_within),
             renewal: terms.renewal.into(),
             network_rate: terms.network_rate,
+            notice: terms.notice.map(Seconds),
         }
     }
 }
@@ -177,6 +182,7 @@ impl From<&Terms> for model::Terms {
             start_within: terms.start_within.0,
             renewal: terms.renewal.into(),
             network_rate: terms.network_rate,
+            notice: terms.notice.map(|seconds| seconds.0),
         }
     }
 }
@@ -290,6 +296,8 @@ pub struct ShareWish {
     pub start_within: Option<Seconds>,
     /// Whether and how a lease can be made longer.
     pub renewal: Option<Renewal>,
+    /// How long the owner may let a guest stand still, at once, before its lease is closed: from 1 min to 30 days.
+    pub notice: Option<Seconds>,
     /// To whom.
     pub audience: Option<Audience>,
     /// The most that a guest may reach outside.
@@ -368,6 +376,8 @@ pub struct Listing {
     pub runtime: String,
     /// Whether guests have a user namespace of their own.
     pub user_namespace: bool,
+    /// What the owner keeps for themselves; none: nothing is said.
+    pub customs: Option<Customs>,
     /// What we make of the host, in thousandths.
     pub trust: u32,
     /// When it was signed.
@@ -391,6 +401,7 @@ impl Listing {
             share: (&offer.share).into(),
             speed: offer.speed.into(),
             arch: offer.arch.clone(),
+            customs: offer.customs.as_ref().map(Customs::from),
             runtime: offer.sandbox.runtime.clone(),
             user_namespace: offer.sandbox.user_namespace,
             trust,

@@ -1,6 +1,7 @@
 //! The node itself.
 
 use super::basic::{Moment, Party, Seconds};
+use super::owner::Reason;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use utoipa::ToSchema;
@@ -35,6 +36,8 @@ pub struct Status {
     pub measured: bool,
     /// Whether it lends.
     pub lends: bool,
+    /// Why the owner comes first now; none: the machine is fully for others.
+    pub owner: Option<Reason>,
     /// Leases of others on this machine that have not ended.
     pub hosting: usize,
     /// Leases of this node on other machines that have not ended.

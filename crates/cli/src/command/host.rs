@@ -124,6 +124,7 @@ fn not_started(fault: Fault) -> Failure {
         | Fault::Image(_)
         | Fault::Guest(_)
         | Fault::Random(_)
+        | Fault::Presence(_)
         | Fault::Stopped
         | Fault::Measure(_) => Failure::fault(sentence).hint("`sublet doctor` tells what works."),
     }

@@ -4,8 +4,7 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
-use crate::show::{Table, party, short, time};
-use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side};
+use crate::show::{LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side, Table, moment, party, short, time}; use api::shapes::{Lease};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -70,13 +69,20 @@ fn standing(lease: &Lease) -> String {
         LeaseState::Fetching => "fetching",
         LeaseState::Starting => "starting",
         LeaseState::Running => "running",
+        LeaseState::Throttled => "throttled",
         LeaseState::Frozen => "frozen",
         LeaseState::Closing => "closing",
         LeaseState::Ended => "ended",
     };
     match (&standing.sentence, standing.exit_code, &lease.fetching) {
         (_, Some(code), _) => format!("{state}: exit code {code}"),
-        (Some(sentence), None, _) => format!("{state}: {sentence}"),
+        (Some(sentence), None, _) => {
+            let since = standing.since.filter(|_| standing.owner.is_some());
+            let until = standing.owner.as_ref().and_then(|reason| reason.until);
+            let until = until.map(|until| format!(" until {}", moment(until))).unwrap_or_default();
+            let since = since.map(|since| format!(", since {}", moment(since))).unwrap_or_default();
+            format!("{state}: {sentence}{until}{since}")
+        }
         (None, None, Some(fetching)) if fetching.total > 0 => {
             format!("{state} {} %", fetching.done * 100 / fetching.total)
         }

@@ -9,6 +9,7 @@ pub mod lease;
 pub mod ledger;
 pub mod market;
 pub mod offer;
+pub mod owner;
 pub mod peers;
 pub mod people;
 pub mod reputation;
@@ -42,6 +43,9 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Host(args) => host::run(&desk, args).await,
         Command::Bench => bench::run(&desk).await,
         Command::Offer(args) => offer::run(&desk, args).await,
+        Command::Pause(args) => owner::pause(&desk, args).await,
+        Command::Resume => owner::resume(&desk).await,
+        Command::Policy(args) => owner::policy(&desk, args).await,
         Command::Market(args) => market::run(&desk, args).await,
         Command::Run(args) => run::run(&desk, args).await,
         Command::Ps(args) => lease::ps(&desk, &args).await,

@@ -66,6 +66,9 @@ struct SetArgs {
     /// The most bytes between a guest and the outside in a second, each way, such as 2M; 0 for no limit.
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     net_rate: Option<u64>,
+    /// How long the owner may let a guest stand still, at once, before its lease is closed.
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    notice: Option<Seconds>,
     /// Where the machine is: a country, or a finer name.
     #[arg(long, value_name = "PLACE")]
     region: Option<String>,
@@ -149,6 +152,7 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
         fetch_within: None,
         start_within: None,
         renewal: args.renew,
+        notice: args.notice,
         audience: args.audience.map(Into::into),
         network: args.net,
         network_rate: args.net_rate,
@@ -214,6 +218,13 @@ fn words(share: &Share) -> String {
         ("renewal", renewal),
         ("totals", signed),
         ("grace", time(terms.grace)),
+        (
+            "notice",
+            terms
+                .notice
+                .map(|notice| format!("{} at a standstill ends a lease", time(notice)))
+                .unwrap_or_default(),
+        ),
         ("credit", if terms.credit.micros == 0 { String::new() } else { terms.credit.text.clone() }),
         ("for", whom(share)),
         ("reach", reach(share)),

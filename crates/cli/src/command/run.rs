@@ -221,6 +221,7 @@ impl Attached<'_> {
             | Event::Refused { .. }
             | Event::Rated { .. }
             | Event::Offered
+            | Event::Owner
             | Event::Market
             | Event::People
             | Event::Payment
@@ -256,11 +257,12 @@ impl Attached<'_> {
         if self.desk.out.is_json() {
             return self.desk.out.json(&json!({ "event": "standing", "standing": lease.standing }));
         }
+        let sentence = lease.standing.sentence.as_deref().unwrap_or_default();
         if lease.standing.state == LeaseState::Frozen {
-            self.desk.out.note(format!(
-                "the guest stands still: {}",
-                lease.standing.sentence.as_deref().unwrap_or_default()
-            ));
+            self.desk.out.note(format!("the guest stands still, which is free: {sentence}"));
+        }
+        if let (LeaseState::Throttled, Some(percent)) = (lease.standing.state, lease.standing.percent) {
+            self.desk.out.note(format!("the guest runs at {percent} %, which is free: {sentence}"));
         }
         Ok(())
     }

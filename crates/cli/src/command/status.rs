@@ -2,7 +2,7 @@
 
 use crate::Done;
 use crate::desk::Desk;
-use crate::show::{fields, time};
+use crate::show::{fields, moment, time};
 use api::shapes::Status;
 
 /// Shows it.
@@ -12,6 +12,14 @@ pub async fn run(desk: &Desk<'_>) -> Done {
 }
 
 fn story(status: &Status) -> String {
+    let owner = match &status.owner {
+        Some(reason) => {
+            let until = reason.until.map(|until| format!(" until {}", moment(until))).unwrap_or_default();
+            let since = reason.since.map(|since| format!(", since {}", moment(since))).unwrap_or_default();
+            format!("{}{until}{since}; `sublet policy` tells more", reason.sentence)
+        }
+        None => String::new(),
+    };
     let lends = match (status.lends, status.measured) {
         (true, _) => "yes",
         (false, true) => "no; `sublet offer set` begins",
@@ -31,6 +39,7 @@ fn story(status: &Status) -> String {
             status.runtime.clone().unwrap_or_else(|| "none; `sublet doctor` says what to do".to_owned()),
         ),
         ("lends", lends.to_owned()),
+        ("owner", owner),
         ("leases", format!("{} of others here, {} elsewhere", status.hosting, status.renting)),
         ("peers", status.peers.to_string()),
         ("offers", status.offers.to_string()),

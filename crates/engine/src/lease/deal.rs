@@ -96,6 +96,9 @@ pub fn quote(
         .standing(now)
         .filter(|offer| offer.id() == ask.offer)
         .ok_or(Refusal::UnknownOffer(ask.offer))?;
+    if let Some(reason) = state.owner.stance().reason() {
+        return Err(Refusal::OwnerFirst(reason).into());
+    }
     let share = &offer.share;
     if !state.people.admits(share.audience, tenant.party.person) {
         return Err(Refusal::NotForYou.into());

@@ -1,7 +1,7 @@
 //! A lease, from the ask to the end.
 //!
 //! ```text
-//!  asked -> quoted -> agreed -> fetching -> starting -> running <-> frozen
+//!  asked -> quoted -> agreed -> fetching -> starting -> running <-> throttled, frozen
 //!    |        |                    |            |          |          |
 //!    v        v                    +------------+----------+----------+
 //!  refused  lapsed                                         v
@@ -10,7 +10,7 @@
 //!
 //! Asked and quoted are states of their own kind: an [`Asking`] on the tenant's side, a [`Held`] quote on the host's.
 //! From agreed on both sides hold the same [`Lease`], and the host moves it; the tenant follows what the host says,
-//! and leaves by itself when the host is gone. Fetching, starting and frozen time is free.
+//! and leaves by itself when the host is gone. Fetching, starting, throttled and frozen time is free.
 
 mod deal;
 mod refusal;
@@ -22,12 +22,12 @@ pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
 
 use crate::input::{Machine, Tenant};
-use crate::{Engine, Identity, Step, Topic};
+use crate::{Engine, Step, Topic};
 use model::message::{Request, Response};
 use model::record::{Entry, Record};
 use model::{
-    Ask, Cosigned, End, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal, Side, Signed,
-    Span, Tick, Timestamp,
+    Ask, Cosigned, End, FreezeReason, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal,
+    Side, Signed, Span, Tick, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +109,12 @@ pub struct Lease {
     pub idle_until: Timestamp,
     /// Whether the guest has stood still.
     pub froze: bool,
+    /// Whether the guest has run slower than was promised.
+    pub slowed: bool,
+    /// For how long it has, before the last move.
+    pub throttled: Span,
+    /// Since when the owner lets it stand still, for whatever reasons.
+    pub held: Option<Timestamp>,
     /// The term with all renewals.
     pub term: Span,
     /// Renewals that were agreed.
@@ -149,8 +155,27 @@ impl Lease {
     /// Whether nobody has stopped it yet.
     pub fn may_go_on(&self) -> bool {
         match self.phase {
-            Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => true,
+            Phase::Agreed
+            | Phase::Fetching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Throttled { .. }
+            | Phase::Frozen(_) => true,
             Phase::Closing(_) | Phase::Ended(_) => false,
+        }
+    }
+
+    /// For how long the guest has run slower than was promised, until `at`.
+    pub fn throttled_until(&self, at: Timestamp) -> Span {
+        match self.phase {
+            Phase::Throttled { .. } => self.throttled + at.since(self.moved),
+            Phase::Agreed
+            | Phase::Fetching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Frozen(_)
+            | Phase::Closing(_)
+            | Phase::Ended(_) => self.throttled,
         }
     }
 
@@ -266,6 +291,8 @@ impl State {
             }),
             Record::Measured { .. }
             | Record::Shared { .. }
+            | Record::Ruled { .. }
+            | Record::Claimed { .. }
             | Record::Offered { .. }
             | Record::Profiled { .. }
             | Record::Posted { .. }
@@ -307,6 +334,9 @@ impl State {
             started: None,
             idle_until: at,
             froze: false,
+            slowed: false,
+            throttled: Span::ZERO,
+            held: None,
             term: contract.term,
             renewals: Vec::new(),
             renewing: None,
@@ -344,14 +374,29 @@ impl State {
 }
 
 fn moved(lease: &mut Lease, entry: &Entry, phase: Phase, detail: &str) {
+    lease.throttled = lease.throttled_until(entry.at);
     match phase {
         Phase::Agreed | Phase::Fetching | Phase::Starting => lease.idle_until = entry.at,
-        Phase::Running => {
-            lease.started.get_or_insert(entry.at);
-        }
+        Phase::Running => {}
+        Phase::Throttled { .. } => lease.slowed = true,
         Phase::Frozen(_) => lease.froze = true,
         Phase::Closing(_) | Phase::Ended(_) => {}
     }
+    // A tenant may hear first of a guest that it stands still already.
+    if phase.is_live() {
+        lease.started.get_or_insert(entry.at);
+    }
+    lease.held = match phase {
+        Phase::Frozen(FreezeReason::Owner(_)) => lease.held.or(Some(entry.at)),
+        Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Throttled { .. }
+        | Phase::Frozen(_)
+        | Phase::Closing(_)
+        | Phase::Ended(_) => None,
+    };
     lease.phase = phase;
     lease.moved = entry.at;
     lease.generation = entry.seq;
@@ -376,8 +421,8 @@ pub fn tenant(engine: &Engine, now: Timestamp, command: Tenant) -> Result<Step, 
 }
 
 /// Decides what a machine's news comes to.
-pub fn machine(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -> Step {
-    Step::of(run::seen(identity, state, now, seen))
+pub fn machine(engine: &Engine, now: Timestamp, seen: Machine) -> Step {
+    Step::of(run::seen(engine, now, seen))
 }
 
 /// Decides what a peer asks.

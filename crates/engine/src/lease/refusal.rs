@@ -1,7 +1,9 @@
 //! Why a deal or a step of a lease is refused.
 
 use model::document::Lack;
-use model::{Amount, Arithmetic, Id, Lease, NetworkPolicy, Offer, Phase, Rate, Resources, Side, Span};
+use model::{
+    Amount, Arithmetic, Id, Lease, NetworkPolicy, Offer, OwnerReason, Phase, Rate, Resources, Side, Span,
+};
 
 /// A decision against what was wanted, with the facts in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +23,9 @@ pub enum Refusal {
     /// A machine cannot rent from itself.
     #[error("this is an offer of this very machine")]
     OwnOffer,
+    /// The machine is its owner's now.
+    #[error("nothing new is lent now: {0}")]
+    OwnerFirst(OwnerReason),
     /// Not enough is free.
     #[error("{asked} was asked, and {free} is free")]
     NoCapacity {
@@ -132,6 +137,7 @@ impl Refusal {
             Refusal::NotForUs => "not_for_us",
             Refusal::NotTheSender => "not_the_sender",
             Refusal::OwnOffer => "own_offer",
+            Refusal::OwnerFirst(_) => "owner_first",
             Refusal::NoCapacity { .. } => "no_capacity",
             Refusal::PriceAboveCap { .. } => "price_above_cap",
             Refusal::TermTooLong { .. } => "term_too_long",
@@ -159,6 +165,7 @@ impl Refusal {
         match self {
             Refusal::UnknownOffer(_) => "Search again: `sublet market`.",
             Refusal::NoCapacity { .. } => "Ask for less, wait, or take another offer: `sublet market`.",
+            Refusal::OwnerFirst(_) => "Wait, or take another offer: `sublet market`.",
             Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",

@@ -2,6 +2,7 @@
 
 use super::{Lease, Refusal, State, deal};
 use crate::input::{Machine, Meter};
+use crate::owner::Stance;
 use crate::{Engine, Identity, Step, ledger};
 use model::message::{Response, Standing};
 use model::record::Record;
@@ -25,11 +26,11 @@ pub fn moved(lease: &Lease, phase: Phase, detail: &str) -> Record {
 
 impl State {
     /// What time alone brings.
-    pub fn time(&self, identity: &Identity, now: Timestamp) -> Vec<Record> {
+    pub fn time(&self, identity: &Identity, now: Timestamp, stance: Stance) -> Vec<Record> {
         let mut records = deal::expired(self, now);
         for lease in self.all() {
             match lease.side {
-                Side::Host => records.extend(host_time(lease, now)),
+                Side::Host => records.extend(host_time(lease, now, stance)),
                 Side::Tenant => records.extend(tenant_time(identity, lease, now)),
             }
         }
@@ -61,7 +62,7 @@ fn patience(lease: &Lease) -> Span {
     rules.tick + rules.tick + rules.sign_within + rules.grace
 }
 
-fn host_time(lease: &Lease, now: Timestamp) -> Option<Record> {
+fn host_time(lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
     let rules = &lease.contract.rules;
     let here = now.since(lease.moved);
     let term_over = lease.over().is_some_and(|over| over <= now);
@@ -73,14 +74,60 @@ fn host_time(lease: &Lease, now: Timestamp) -> Option<Record> {
         Phase::Starting if here > rules.start_within => {
             Some(moved(lease, Phase::Closing(EndReason::StartFailed), "it took too long"))
         }
-        Phase::Running | Phase::Frozen(_) if term_over => {
+        Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) if term_over => {
             Some(moved(lease, Phase::Closing(EndReason::TermOver), ""))
         }
-        Phase::Running => due_freeze(lease, now).map(|reason| moved(lease, Phase::Frozen(reason), "")),
-        Phase::Frozen(reason) if here > rules.grace => {
+        Phase::Frozen(FreezeReason::Owner(_)) if notice_is_over(lease, now) => {
+            Some(moved(lease, Phase::Closing(EndReason::OwnerStopped), "the owner needed it for longer"))
+        }
+        Phase::Frozen(reason)
+            if here > rules.grace && is_tenant_s(lease.phase) && due_freeze(lease, now).is_some() =>
+        {
             blame(reason).map(|reason| moved(lease, Phase::Closing(reason), ""))
         }
-        Phase::Fetching | Phase::Starting | Phase::Frozen(_) | Phase::Closing(_) | Phase::Ended(_) => None,
+        Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) => {
+            let due = due_phase(lease, now, stance);
+            is_news(lease.phase, due).then(|| moved(lease, due, ""))
+        }
+        Phase::Fetching | Phase::Starting | Phase::Closing(_) | Phase::Ended(_) => None,
+    }
+}
+
+/// Where a guest that was started should stand: what the tenant owes comes first where it already stands still for it,
+/// then the owner.
+fn due_phase(lease: &Lease, now: Timestamp, stance: Stance) -> Phase {
+    let due = due_freeze(lease, now);
+    match (stance, due) {
+        (_, Some(_)) if is_tenant_s(lease.phase) => lease.phase,
+        (Stance::Freeze(reason), _) => Phase::Frozen(FreezeReason::Owner(reason)),
+        (Stance::Throttle(..) | Stance::Lend, Some(reason)) => Phase::Frozen(reason),
+        (Stance::Throttle(reason, percent), None) => Phase::Throttled { reason, percent },
+        (Stance::Lend, None) => Phase::Running,
+    }
+}
+
+/// Whether a phase says something else than another: new facts of the same reason are no news.
+fn is_news(before: Phase, after: Phase) -> bool {
+    match (before.owner(), after.owner()) {
+        (Some(one), Some(other)) => {
+            one.kind() != other.kind()
+                || one.until() != other.until()
+                || std::mem::discriminant(&before) != std::mem::discriminant(&after)
+        }
+        (Some(_), None) | (None, Some(_)) | (None, None) => before != after,
+    }
+}
+
+/// Whether a guest stands still for what its tenant has not done.
+fn is_tenant_s(phase: Phase) -> bool {
+    matches!(phase, Phase::Frozen(FreezeReason::Unsigned | FreezeReason::CreditUsedUp))
+}
+
+/// Whether the owner has held the guest for longer than the lease allows at once.
+fn notice_is_over(lease: &Lease, now: Timestamp) -> bool {
+    match (lease.held, lease.contract.rules.notice) {
+        (Some(held), Some(notice)) => now.since(held) > notice,
+        (Some(_) | None, None) | (None, Some(_)) => false,
     }
 }
 
@@ -98,8 +145,8 @@ fn blame(reason: FreezeReason) -> Option<EndReason> {
     match reason {
         FreezeReason::Unsigned => Some(EndReason::Unsigned),
         FreezeReason::CreditUsedUp => Some(EndReason::CreditUsedUp),
-        // An owner who pauses may do so for as long as the term lasts: it is free.
-        FreezeReason::OwnerPaused => None,
+        // Nobody's fault, and free: the notice in the lease, or its term, ends it.
+        FreezeReason::Owner(_) => None,
     }
 }
 
@@ -111,7 +158,7 @@ fn tenant_time(identity: &Identity, lease: &Lease, now: Timestamp) -> Vec<Record
         Phase::Agreed | Phase::Fetching => here > rules.fetch_within + patience(lease),
         Phase::Starting => here > rules.start_within + patience(lease),
         Phase::Closing(_) => here > patience(lease) + Span::minutes(1),
-        Phase::Running | Phase::Frozen(_) => {
+        Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) => {
             lease.over().is_some_and(|over| over + patience(lease) + Span::minutes(1) <= now)
         }
         Phase::Ended(_) => false,
@@ -133,7 +180,8 @@ fn unsaid(lease: &Lease, now: Timestamp, likely: EndReason) -> EndReason {
 }
 
 /// As host: what the machine tells.
-pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -> Vec<Record> {
+pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
+    let (identity, state) = (&engine.identity, &engine.state.lease);
     let id = match &seen {
         Machine::Fetched(lease) | Machine::Started(lease) => *lease,
         Machine::Failed { lease, .. }
@@ -144,7 +192,13 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
     let Some(lease) = state.get(id).filter(|lease| lease.side == Side::Host) else { return Vec::new() };
     match (seen, lease.phase) {
         (Machine::Fetched(_), Phase::Fetching) => vec![moved(lease, Phase::Starting, "")],
-        (Machine::Started(_), Phase::Starting) => vec![moved(lease, Phase::Running, "")],
+        (Machine::Started(_), Phase::Starting) => {
+            // It has begun, if only to stand still at once.
+            let mut records = vec![moved(lease, Phase::Running, "")];
+            let due = due_phase(lease, now, engine.state.owner.stance());
+            records.extend((due != Phase::Running).then(|| moved(lease, due, "")));
+            records
+        }
         (Machine::Failed { workload, detail, .. }, Phase::Fetching) => {
             let reason = if workload { EndReason::BadWorkload } else { EndReason::FetchFailed };
             vec![moved(lease, Phase::Closing(reason), &detail)]
@@ -154,12 +208,14 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
             vec![moved(lease, Phase::Closing(reason), &detail)]
         }
         // A measure that was taken twice makes no second tick.
-        (Machine::Metered { meter, .. }, Phase::Running) if next_tick(lease) <= now => {
+        (Machine::Metered { meter, .. }, Phase::Running | Phase::Throttled { .. })
+            if next_tick(lease) <= now =>
+        {
             tick(identity, lease, now, now, meter, false)
         }
         (
             Machine::Exited { code, at, meter, .. },
-            Phase::Starting | Phase::Running | Phase::Frozen(_) | Phase::Closing(_),
+            Phase::Starting | Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) | Phase::Closing(_),
         ) => {
             let reason = match lease.phase {
                 Phase::Closing(reason) => reason,
@@ -167,6 +223,7 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
                 | Phase::Fetching
                 | Phase::Starting
                 | Phase::Running
+                | Phase::Throttled { .. }
                 | Phase::Frozen(_)
                 | Phase::Ended(_) => EndReason::Exited { code },
             };
@@ -174,7 +231,7 @@ pub fn seen(identity: &Identity, state: &State, now: Timestamp, seen: Machine) -
             records.extend(ending(&identity.key, lease, reason, now, ""));
             records
         }
-        (Machine::Gone { detail, .. }, Phase::Running | Phase::Frozen(_)) => {
+        (Machine::Gone { detail, .. }, Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_)) => {
             last_word(identity, lease, now, EndReason::GuestLost, &detail)
         }
         (Machine::Gone { .. }, Phase::Closing(reason)) => last_word(identity, lease, now, reason, ""),
@@ -228,9 +285,11 @@ fn tick(
     let Some(started) = lease.started else { return Vec::new() };
     // Stopping takes its time: what the guest uses of it after its term is nobody's debt.
     let elapsed = at.since(started).min(lease.term);
+    let frozen = meter.frozen.min(elapsed);
     let usage = Usage {
         elapsed,
-        frozen: meter.frozen.min(elapsed),
+        frozen,
+        throttled: lease.throttled_until(at).min(elapsed.less(frozen)),
         cpu: meter.cpu,
         memory_peak: meter.memory_peak,
         traffic: meter.traffic,
@@ -373,24 +432,34 @@ pub fn receipted(
     records.extend(posted);
     let over_credit = receipt.amount.micros > lease.contract.rules.credit;
     match lease.phase {
-        Phase::Running if over_credit => {
+        Phase::Running | Phase::Throttled { .. } if over_credit => {
             records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), ""))
         }
         Phase::Frozen(FreezeReason::Unsigned) if over_credit => {
             records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), ""))
         }
         Phase::Frozen(FreezeReason::Unsigned) if lease.over().is_none_or(|over| over > now) => {
-            records.push(moved(lease, Phase::Running, ""))
+            records.push(moved(lease, signed_phase(engine.state.owner.stance()), ""))
         }
         Phase::Agreed
         | Phase::Fetching
         | Phase::Starting
         | Phase::Running
+        | Phase::Throttled { .. }
         | Phase::Frozen(_)
         | Phase::Closing(_)
         | Phase::Ended(_) => {}
     }
     Ok(Step::of(records))
+}
+
+/// Where a guest stands of which nothing is owed any more.
+fn signed_phase(stance: Stance) -> Phase {
+    match stance {
+        Stance::Lend => Phase::Running,
+        Stance::Throttle(reason, percent) => Phase::Throttled { reason, percent },
+        Stance::Freeze(reason) => Phase::Frozen(FreezeReason::Owner(reason)),
+    }
 }
 
 /// As tenant: wants the guest stopped. The host does it and says how it ended; without a host it ends by itself.
@@ -409,7 +478,12 @@ pub fn tenant_stops(
     }
     match lease.phase {
         Phase::Closing(_) | Phase::Ended(_) => Ok(Step::default()),
-        Phase::Agreed | Phase::Fetching | Phase::Starting | Phase::Running | Phase::Frozen(_) => {
+        Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Throttled { .. }
+        | Phase::Frozen(_) => {
             let end = End { lease: id, side: Side::Tenant, reason: EndReason::TenantStopped, issued: now };
             let end = identity.key.sign(&end).ok();
             let closing = moved(lease, Phase::Closing(EndReason::TenantStopped), "");
@@ -512,6 +586,7 @@ fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standin
         | Phase::Fetching
         | Phase::Starting
         | Phase::Running
+        | Phase::Throttled { .. }
         | Phase::Frozen(_)
         | Phase::Closing(_)) => {
             vec![moved(lease, phase, &standing.detail)]
@@ -544,7 +619,7 @@ fn stage(phase: Phase) -> u8 {
         Phase::Agreed => 0,
         Phase::Fetching => 1,
         Phase::Starting => 2,
-        Phase::Running | Phase::Frozen(_) => 3,
+        Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) => 3,
         Phase::Closing(_) => 4,
         Phase::Ended(_) => 5,
     }

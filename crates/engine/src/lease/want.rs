@@ -78,7 +78,10 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
             let network_rate = lease.contract.rules.network_rate;
             effects.push(Effect::Start { lease: id, workload, resources, network_rate, grace: ALONE });
         }
-        Phase::Running => {
+        Phase::Running | Phase::Throttled { .. } => {
+            if lease.slowed {
+                effects.push(Effect::Pace(id, lease.generation, pace(lease)));
+            }
             if lease.froze {
                 effects.push(Effect::Thaw(id, lease.generation));
             }
@@ -107,6 +110,23 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
     }
     let topic = Topic::Standing(id, lease.generation);
     effects.push(Effect::Send { to: lease.peer, topic, request: Request::Standing(run::standing(lease)) });
+}
+
+/// Thousandths of a core that the guest gets now.
+fn pace(lease: &Lease) -> u32 {
+    let promised = lease.contract.resources.cpu_millis;
+    match lease.phase {
+        Phase::Throttled { percent, .. } => {
+            u32::try_from(u64::from(promised) * u64::from(percent) / 100).unwrap_or(promised)
+        }
+        Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Frozen(_)
+        | Phase::Closing(_)
+        | Phase::Ended(_) => promised,
+    }
 }
 
 fn tenant(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -152,12 +172,15 @@ fn next(lease: &Lease, now: Timestamp) -> Timestamp {
         (Side::Host, Phase::Agreed) => [Some(now), None, None],
         (Side::Host, Phase::Fetching) => [Some(just_after(lease.moved + rules.fetch_within)), None, None],
         (Side::Host, Phase::Starting) => [Some(just_after(lease.moved + rules.start_within)), None, None],
-        (Side::Host, Phase::Running) => {
+        (Side::Host, Phase::Running | Phase::Throttled { .. }) => {
             let unsigned =
                 lease.unsigned_since.map(|since| just_after(since + rules.tick + rules.sign_within));
             [lease.over(), Some(run::next_tick(lease)), unsigned]
         }
-        (Side::Host, Phase::Frozen(_)) => [lease.over(), Some(just_after(lease.moved + rules.grace)), None],
+        (Side::Host, Phase::Frozen(_)) => {
+            let notice = lease.held.zip(rules.notice).map(|(held, notice)| just_after(held + notice));
+            [lease.over(), Some(just_after(lease.moved + rules.grace)), notice]
+        }
         (Side::Host, Phase::Closing(_)) | (_, Phase::Ended(_)) => [None, None, None],
         (Side::Tenant, _) => [Some(now + ASKED_EVERY), lease.over(), None],
     };

@@ -12,7 +12,9 @@ use crate::effect::Effect;
 use crate::input::Owner;
 use crate::{Identity, State as All, Step, lease};
 use model::record::{Entry, Record};
-use model::{Arithmetic, Id, Invalid, Lease, Offer, Profile, Sandbox, Share, Signed, Span, Speed, Timestamp};
+use model::{
+    Arithmetic, Customs, Id, Invalid, Lease, Offer, Profile, Sandbox, Share, Signed, Span, Speed, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// How long an offer or a profile stands. It is said again when half of it has passed.
@@ -125,11 +127,13 @@ pub fn owner(identity: &Identity, state: &All, now: Timestamp, command: Owner) -
         Owner::Measured(speed) => Ok(Step::of(vec![Record::Measured { speed }])),
         Owner::Share(share) => share_this(&state.market, share),
         Owner::Publish { addresses, sandbox, name } => {
-            publish(identity, &state.market, now, &addresses, sandbox, &name)
+            publish(identity, state, now, &addresses, sandbox, &name)
         }
         Owner::Stop(lease) => {
             lease::owner_stops(&state.lease, lease).map(Step::of).ok_or(Refusal::UnknownLease(lease))
         }
+        // Of another subject: the engine has taken it before.
+        Owner::First(_) => Ok(Step::default()),
     }
 }
 
@@ -145,14 +149,15 @@ fn share_this(market: &State, share: Option<Share>) -> Result<Step, Refusal> {
 /// Says again what has changed, or was said half its time ago. Otherwise nothing.
 fn publish(
     identity: &Identity,
-    market: &State,
+    state: &All,
     now: Timestamp,
     addresses: &[String],
     sandbox: Sandbox,
     name: &str,
 ) -> Result<Step, Refusal> {
     let mut records = Vec::new();
-    if let Some(offer) = next_offer(identity, market, now, addresses, sandbox) {
+    let market = &state.market;
+    if let Some(offer) = next_offer(identity, market, now, addresses, sandbox, state.owner.customs()) {
         records.push(Record::Offered { offer: identity.key.sign(&offer)? });
     }
     if let Some(profile) = next_profile(identity, market, now, addresses, name) {
@@ -167,6 +172,7 @@ fn next_offer(
     now: Timestamp,
     addresses: &[String],
     sandbox: Sandbox,
+    customs: Customs,
 ) -> Option<Offer> {
     let last = market.offer.as_ref();
     let offer = Offer {
@@ -182,6 +188,7 @@ fn next_offer(
         speed: market.speed?,
         arch: identity.arch.clone(),
         sandbox,
+        customs: Some(customs),
     };
     let Some(last) = last else { return offer.open.then_some(offer) };
     let same = Offer { seq: last.seq, issued: last.issued, expires: last.expires, ..offer.clone() } == **last;

@@ -123,6 +123,7 @@ impl World {
             Effect::Stop(_) => Goes::Well(machine.stopping),
             Effect::Freeze(..)
             | Effect::Thaw(..)
+            | Effect::Pace(..)
             | Effect::Remove(_)
             | Effect::Meter(..)
             | Effect::Share(..) => Goes::Well(Span(1)),
@@ -162,6 +163,12 @@ impl World {
             }
             Effect::Thaw(lease, _) => {
                 machine.thaw(now, lease);
+                None
+            }
+            Effect::Pace(lease, _, millis) => {
+                let promised =
+                    engine.state().lease.get(lease).map(|lease| lease.contract.resources.cpu_millis);
+                machine.pace(now, lease, promised.is_some_and(|promised| millis < promised));
                 None
             }
             Effect::Stop(lease) => {

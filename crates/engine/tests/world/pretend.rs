@@ -88,6 +88,10 @@ struct PretendGuest {
     program: Option<(Span, i32)>,
     stood: Span,
     still_since: Option<Timestamp>,
+    /// Whether it gets less than was promised, and for how long it ran like that before `marked`.
+    slow: bool,
+    slowed: Span,
+    marked: Timestamp,
     ended: Option<(Timestamp, i32)>,
 }
 
@@ -105,21 +109,50 @@ impl PretendMachine {
     /// Starts a guest, unless it was started before.
     pub fn start(&mut self, now: Timestamp, lease: Id<Lease>) {
         let program = self.program;
-        let guest = PretendGuest { started: now, program, stood: Span::ZERO, still_since: None, ended: None };
+        let guest = PretendGuest {
+            started: now,
+            program,
+            stood: Span::ZERO,
+            still_since: None,
+            slow: false,
+            slowed: Span::ZERO,
+            marked: now,
+            ended: None,
+        };
         self.guests.entry(lease).or_insert(guest);
     }
 
     pub fn freeze(&mut self, now: Timestamp, lease: Id<Lease>) {
         if let Some(guest) = self.guests.get_mut(&lease) {
+            guest.mark(now);
             guest.still_since.get_or_insert(now);
         }
     }
 
     pub fn thaw(&mut self, now: Timestamp, lease: Id<Lease>) {
         if let Some(guest) = self.guests.get_mut(&lease) {
+            guest.mark(now);
             guest.stood = guest.stood_by(now);
             guest.still_since = None;
         }
+    }
+
+    /// Gives a guest less than was promised, or all of it.
+    pub fn pace(&mut self, now: Timestamp, lease: Id<Lease>, slow: bool) {
+        if let Some(guest) = self.guests.get_mut(&lease) {
+            guest.mark(now);
+            guest.slow = slow;
+        }
+    }
+
+    /// Whether a guest gets less than was promised.
+    pub fn is_slow(&self, lease: Id<Lease>) -> bool {
+        self.guests.get(&lease).is_some_and(|guest| guest.slow)
+    }
+
+    /// Whether a guest stands still.
+    pub fn is_still(&self, lease: Id<Lease>) -> bool {
+        self.guests.get(&lease).is_some_and(|guest| guest.still_since.is_some())
     }
 
     /// Kills a guest's program.
@@ -148,7 +181,7 @@ impl PretendMachine {
         self.guests.contains_key(&lease)
     }
 
-    /// How long a guest has really worked.
+    /// How long a guest has really worked, at full speed.
     pub fn worked(&self, now: Timestamp, lease: Id<Lease>) -> Span {
         self.guests.get(&lease).map_or(Span::ZERO, |guest| guest.worked(now))
     }
@@ -190,9 +223,19 @@ impl PretendGuest {
         self.stood + self.still_since.map_or(Span::ZERO, |since| now.since(since))
     }
 
+    fn slow_by(&self, now: Timestamp) -> Span {
+        // What stands still runs neither fast nor slow.
+        let runs_slow = self.slow && self.still_since.is_none() && self.ended.is_none();
+        self.slowed + if runs_slow { now.since(self.marked) } else { Span::ZERO }
+    }
+
+    fn mark(&mut self, now: Timestamp) {
+        (self.slowed, self.marked) = (self.slow_by(now), now);
+    }
+
     fn worked(&self, now: Timestamp) -> Span {
         let until = self.ended.map_or(now, |(at, _)| at);
-        until.since(self.started).less(self.stood_by(until))
+        until.since(self.started).less(self.stood_by(until)).less(self.slow_by(until))
     }
 
     fn ends_at(&self) -> Option<Timestamp> {
@@ -201,6 +244,7 @@ impl PretendGuest {
     }
 
     fn end(&mut self, now: Timestamp, code: i32) {
+        self.mark(now);
         self.ended.get_or_insert((now, code));
     }
 }

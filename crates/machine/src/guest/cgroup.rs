@@ -67,6 +67,9 @@ impl Entrance {
 /// Microseconds over which processor time is shared out: short enough that a guest never stalls for long.
 const PERIOD: u64 = 100_000;
 
+/// The least that the kernel shares out, in thousandths of a core.
+const LEAST_CPU: u32 = 10;
+
 /// The runtime and its helper live in the group beside the guest's processes.
 const RUNTIME_PIDS: u32 = 3;
 
@@ -147,6 +150,19 @@ impl Group {
         };
         let open = |dir: PathBuf| fs::File::options().write(true).open(dir.join("tasks"));
         Ok(Entrance { born_into, joined: joined.into_iter().map(open).collect::<io::Result<_>>()? })
+    }
+
+    /// Gives the group another share of the processor than it was made with.
+    pub fn set_cpu(&self, millis: u32) -> io::Result<()> {
+        let quota = u64::from(millis.max(LEAST_CPU)) * PERIOD / 1000;
+        match &self.hierarchy {
+            Hierarchy::V1 { cpu, .. } => {
+                fs::write(cpu.join(&self.name).join("cpu.cfs_quota_us"), quota.to_string())
+            }
+            Hierarchy::V2 { parent } => {
+                fs::write(parent.join(&self.name).join("cpu.max"), format!("{quota} {PERIOD}"))
+            }
+        }
     }
 
     /// Freezes or thaws all processes, and waits until it is so, at most `within`.
@@ -249,6 +265,25 @@ impl Group {
             Hierarchy::V1 { unified: parent, .. } | Hierarchy::V2 { parent } => parent.join(&self.name),
         }
     }
+}
+
+/// Processor time that all guests of this machine have used since they were started, in microseconds.
+pub fn guests_cpu(hierarchy: &Hierarchy) -> u64 {
+    let parent = match hierarchy {
+        Hierarchy::V1 { cpuacct, .. } => cpuacct,
+        Hierarchy::V2 { parent } => parent,
+    };
+    let groups = fs::read_dir(parent).into_iter().flatten().filter_map(|entry| entry.ok());
+    let guests =
+        groups.filter(|group| group.file_name().to_str().is_some_and(|name| name.parse::<GuestId>().is_ok()));
+    let used = |dir: PathBuf| match hierarchy {
+        Hierarchy::V1 { .. } => {
+            let nanos: u64 = fs::read_to_string(dir.join("cpuacct.usage")).ok()?.trim().parse().ok()?;
+            Some(nanos / 1_000)
+        }
+        Hierarchy::V2 { .. } => keyed(&fs::read_to_string(dir.join("cpu.stat")).ok()?, "usage_usec"),
+    };
+    guests.filter_map(|group| used(group.path())).sum()
 }
 
 /// Where control groups are mounted.

@@ -144,6 +144,11 @@ impl Guests {
         self.shared.ask(&id, Request::Thaw, "thaw it").await.map(drop)
     }
 
+    /// Gives a guest so many thousandths of a core from now on, whatever it was started with.
+    pub async fn pace(&self, id: GuestId, cpu_millis: u32) -> Result<(), GuestError> {
+        self.shared.ask(&id, Request::Pace(cpu_millis), "pace it").await.map(drop)
+    }
+
     /// All guests of this node, running or not, until they are removed. Takes charge of those that run without us, and
     /// clears up behind those that were lost.
     pub async fn seen(&self) -> Result<Vec<GuestSeen>, GuestError> {

@@ -22,7 +22,7 @@ pub(crate) mod sys;
 mod watch;
 mod wire;
 
-pub(crate) use self::cgroup::Hierarchy;
+pub(crate) use self::cgroup::{Hierarchy, guests_cpu};
 pub use self::error::{GuestError, IdsError, LimitError, Os, Remedy, StartError};
 pub use self::guests::Guests;
 pub(crate) use self::ids::Ids;

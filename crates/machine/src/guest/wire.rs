@@ -32,6 +32,8 @@ pub enum Request {
     Freeze,
     /// Let them go on.
     Thaw,
+    /// Give it so many thousandths of a core from now on.
+    Pace(u32),
     /// End it: kindly, and after so long by force. Answered at once; the connection closes when the guest has ended.
     Stop(Duration),
     /// Answer when the log has grown past this offset.

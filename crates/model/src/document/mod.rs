@@ -24,7 +24,7 @@ use crate::envelope::Invalid;
 use crate::id::DeviceId;
 
 /// Refuses a value outside its range.
-fn require(holds: bool, field: &'static str, why: &'static str) -> Result<(), Invalid> {
+pub(crate) fn require(holds: bool, field: &'static str, why: &'static str) -> Result<(), Invalid> {
     if holds { Ok(()) } else { Err(Invalid::Content { field, why }) }
 }
 
@@ -33,6 +33,6 @@ fn signed_by(signer: DeviceId, expected: DeviceId) -> Result<(), Invalid> {
 }
 
 /// Text that people wrote and others will see: bounded, and without control characters that could draw over a terminal.
-fn is_plain(text: &str, max_bytes: usize) -> bool {
+pub(crate) fn is_plain(text: &str, max_bytes: usize) -> bool {
     text.len() <= max_bytes && !text.chars().any(char::is_control)
 }

@@ -6,6 +6,7 @@ use super::{DeviceCertificate, is_plain, require, signed_by};
 use crate::amount::Currency;
 use crate::envelope::{Document, Invalid, Unverified};
 use crate::id::DeviceId;
+use crate::owner::Customs;
 use crate::resources::Resources;
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct Terms {
     /// The most bytes that pass between a guest and the outside in a second, each way; nought: no limit.
     #[serde(default, skip_serializing_if = "is_nought")]
     pub network_rate: u64,
+    /// How long the owner may let the guest stand still, at once, before the lease is closed; none: as long as it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Span>,
 }
 
 /// Measured speed relative to the reference machine: 1000 is as fast. See [`engine::benchmark`] for the reference.
@@ -155,6 +159,9 @@ pub struct Offer {
     pub arch: String,
     /// How guests are kept.
     pub sandbox: Sandbox,
+    /// What the owner keeps for themselves; none: nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customs: Option<Customs>,
 }
 
 /// How long an offer may stand before its host says it again.
@@ -236,6 +243,11 @@ impl Terms {
             (Span::seconds(1)..=Span::hours(1)).contains(&self.start_within),
             "start_within",
             "from 1 s to 1 h",
+        )?;
+        require(
+            self.notice.is_none_or(|notice| (Span::minutes(1)..=Span::days(30)).contains(&notice)),
+            "notice",
+            "from 1 min to 30 days",
         )
     }
 }
@@ -262,6 +274,7 @@ impl Document for Offer {
         )?;
         require(is_plain(&self.arch, 16) && !self.arch.is_empty(), "arch", "1 to 16 bytes of plain text")?;
         require(is_plain(&self.sandbox.runtime, 64), "runtime", "at most 64 bytes of plain text")?;
+        self.customs.as_ref().map_or(Ok(()), Customs::check)?;
         self.share.check()
     }
 }

@@ -16,6 +16,9 @@ pub struct Usage {
     pub elapsed: Span,
     /// The part of it in which the owner, or a missing signature, had frozen the guest: free.
     pub frozen: Span,
+    /// The part of it in which the owner let the guest run with less than was promised: free.
+    #[serde(default, skip_serializing_if = "Span::is_zero")]
+    pub throttled: Span,
     /// CPU time that the guest used.
     pub cpu: Span,
     /// The most memory that it held, in bytes.
@@ -45,7 +48,7 @@ impl Traffic {
 impl Usage {
     /// The time that is paid for.
     pub fn billed(&self) -> Span {
-        self.elapsed.less(self.frozen)
+        self.elapsed.less(self.frozen).less(self.throttled)
     }
 }
 
@@ -99,7 +102,11 @@ impl Document for Tick {
             signed_by(signer, self.tenant)?;
         }
         require(self.number >= 1, "number", "counts from one")?;
-        require(self.usage.frozen <= self.usage.elapsed, "frozen", "longer than it ran")?;
+        require(
+            self.usage.frozen + self.usage.throttled <= self.usage.elapsed,
+            "frozen",
+            "longer than it ran",
+        )?;
         require(self.amount.micros >= 0, "amount", "not below nought")
     }
 }

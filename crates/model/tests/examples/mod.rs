@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each of its users needs a part")]
 
 use model::message::{Denial, Request, Response, Standing, StreamHead, Verdict};
+use model::owner::WHOLE_DAY;
 use model::record::{Account, Entry, Posting, Record};
 use model::*;
 
@@ -85,6 +86,7 @@ pub fn share() -> Share {
             start_within: Span::minutes(1),
             renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
             network_rate: 0,
+            notice: None,
         },
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
@@ -109,6 +111,7 @@ pub fn offer(seq: u64) -> Signed<Offer> {
         speed: speed(),
         arch: "amd64".into(),
         sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true },
+        customs: None,
     };
     signed(&host().device, offer)
 }
@@ -190,13 +193,7 @@ pub fn tick(number: u32) -> Signed<Tick> {
         host: host().device.id(),
         tenant: tenant().device.id(),
         number,
-        usage: Usage {
-            elapsed,
-            frozen: Span::ZERO,
-            cpu: Span::seconds(95),
-            memory_peak: 300 << 20,
-            traffic: Traffic::default(),
-        },
+        usage: Usage { elapsed, cpu: Span::seconds(95), memory_peak: 300 << 20, ..Usage::default() },
         amount: lease().rate.over(elapsed).expect("it fits"),
         last: number == 2,
         issued: NOW + elapsed,
@@ -348,7 +345,7 @@ pub fn responses() -> Vec<Response> {
 }
 
 fn standing() -> Standing {
-    let phase = Phase::Frozen(FreezeReason::OwnerPaused);
+    let phase = Phase::Frozen(FreezeReason::Owner(OwnerReason::InUse));
     Standing {
         lease: lease().id(),
         phase,
@@ -356,6 +353,14 @@ fn standing() -> Standing {
         fetched: Some((1 << 20, 1 << 24)),
         detail: "the owner is back".into(),
     }
+}
+
+/// A policy that says something about everything.
+pub fn policy() -> Policy {
+    let schedule =
+        Schedule { zone: "Europe/Berlin".into(), week: [0xFFFF, 0, 0, 0, 0, WHOLE_DAY, WHOLE_DAY] };
+    let programs = Programs { answer: Answer::Freeze, names: vec!["blender".into()] };
+    Policy { schedule: Some(schedule), programs, lending: Lending::ByRules, ..Policy::default() }
 }
 
 /// One of each head of a stream.
@@ -390,7 +395,7 @@ pub fn life() -> Vec<Record> {
         moved(Phase::Fetching, ""),
         moved(Phase::Starting, ""),
         moved(Phase::Running, ""),
-        moved(Phase::Frozen(FreezeReason::OwnerPaused), "the owner is back"),
+        moved(Phase::Frozen(FreezeReason::Owner(OwnerReason::InUse)), "the owner is back"),
         moved(Phase::Running, ""),
         Record::RenewalAsked { renewal: renewal().first_signed().clone() },
         Record::RenewalRefused {
@@ -428,6 +433,10 @@ pub fn life() -> Vec<Record> {
     ]);
     records.extend(acquaintance());
     records.extend(payment());
+    records.extend([
+        Record::Ruled { policy: policy() },
+        Record::Claimed { claims: vec![Claim { reason: OwnerReason::InUse, since: NOW, quiet: Some(NOW) }] },
+    ]);
     records
 }
 

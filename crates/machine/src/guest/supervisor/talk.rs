@@ -88,6 +88,7 @@ impl Supervisor<'_> {
             },
             Request::Freeze => self.set_hold(|hold| hold.by_node = true),
             Request::Thaw => self.set_hold(|hold| hold.by_node = false),
+            Request::Pace(millis) => self.group.set_cpu(millis),
             Request::Stop(within) => {
                 self.begin_stop(within);
                 Ok(())
