@@ -6,8 +6,9 @@ use crate::problem::Problem;
 use crate::shapes::{
     BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
     Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
-    More, MyOffer, Owner, OwnerPolicy, Pause, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score, Settings, SettingsWish,
-    ShareWish, Status,
+    More, MyOffer, Owner, OwnerPolicy, Pause, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People,
+    Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score,
+    Settings, SettingsWish, ShareWish, Status,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;

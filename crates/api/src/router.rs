@@ -4,7 +4,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation, settings, settlement,
+    image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation,
+    settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};

@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, image, lease, ledger, market, offer, owner, peers, people, reputation, run, settings, settle,
-    verify,
+    completions, host, image, lease, ledger, market, offer, owner, peers, people, reputation, run, settings,
+    settle, verify,
 };
 use crate::demo::DemoArgs;
 use crate::parse;

@@ -4,7 +4,10 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
-use crate::show::{LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side, Table, moment, party, short, time}; use api::shapes::{Lease};
+use crate::show::{
+    LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side, Table, moment, party, short, time,
+};
+use api::shapes::Lease;
 use clap::Args;
 use serde_json::json;
 use std::fs;

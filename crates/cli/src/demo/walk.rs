@@ -7,7 +7,8 @@ use super::web;
 use anyhow::{Context, Result, bail, ensure};
 use api::node::model::{Currency, Span};
 use api::shapes::{
-    Account, Build, Event, Lease, LeaseState, Lending, Marks, Match, Money, Network, OwnerPolicy, Port, Prices, Protocol, Query, RentWish, Seconds, ShareWish,
+    Account, Build, Event, Lease, LeaseState, Lending, Marks, Match, Money, Network, OwnerPolicy, Port,
+    Prices, Protocol, Query, RentWish, Seconds, ShareWish,
 };
 use sha2::{Digest, Sha256};
 use std::fs;
