@@ -1,8 +1,7 @@
 //! What people type: sizes, times, cores, prices, ports.
 
-use api::node::model::{Amount, Money, Network, NetworkPolicy, Port, Protocol, Seconds, Span};
-use api::shapes::Moment;
-use api::shapes::{Money, Timestamp};
+use api::node::model::{Amount, NetworkPolicy, Span, Timestamp};
+use api::shapes::{Moment, Money, Network, Port, Protocol, Seconds};
 
 /// `512M`, `2G`, `1GiB`, `1.5g`, `1048576`: bytes, in powers of 1024 as for memory.
 pub fn size(text: &str) -> Result<u64, String> {

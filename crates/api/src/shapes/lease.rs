@@ -4,7 +4,6 @@ use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
-use node::Forward as Forwarded;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,8 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
-use crate::show::{
-    LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side, Table, moment, party, short, time,
-};
-use api::shapes::Lease;
+use crate::show::{Table, moment, party, short, time};
+use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side};
 use clap::Args;
 use serde_json::json;
 use std::fs;
