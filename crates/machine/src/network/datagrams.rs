@@ -104,6 +104,10 @@ pub(super) async fn catch(gateway: &Gateway, socket: OwnedFd) -> io::Result<()> 
 }
 
 /// One datagram, and its flow if it can be told.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the many things that the kernel can tell, two are asked for"
+)]
 fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Flow>)> {
     let mut control = nix::cmsg_space!(libc::sockaddr_in6);
     let mut parts = [IoSliceMut::new(buffer)];

@@ -119,3 +119,129 @@ fn malformed(question: &[u8]) -> Option<Vec<u8>> {
     let id = u16::from_be_bytes([*a, *b]);
     Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use hickory_proto::rr::Name as DnsName;
+    use proptest::prelude::*;
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::network::{Outside, Own};
+
+    /// Every name has sixteen addresses.
+    struct Everywhere;
+
+    impl Outside for Everywhere {
+        fn resolve(&self, _: &Name) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            async { Ok((1..=20).map(|last| format!("2606:2800::{last}").parse().unwrap()).collect()) }.boxed()
+        }
+
+        fn connect(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> {
+            async { Err(io::ErrorKind::ConnectionRefused.into()) }.boxed()
+        }
+
+        fn datagrams(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<UdpSocket>> {
+            async { Err(io::ErrorKind::ConnectionRefused.into()) }.boxed()
+        }
+
+        fn own(&self) -> Arc<[Own]> {
+            [].into()
+        }
+
+        fn has_ipv6(&self) -> bool {
+            true
+        }
+    }
+
+    fn gate() -> Gate {
+        Gate::new(model::NetworkPolicy::Internet, Arc::new(Everywhere))
+    }
+
+    fn question(name: &str, kind: RecordType) -> Message {
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(DnsName::from_ascii(name).unwrap(), kind));
+        message
+    }
+
+    async fn ask(message: &Message) -> Option<Message> {
+        let answer = answer_datagram(&gate(), &message.to_vec().unwrap()).await?;
+        Some(Message::from_vec(&answer).unwrap())
+    }
+
+    #[tokio::test]
+    async fn addresses_are_told_and_nothing_else() {
+        let said = ask(&question("Example.org.", RecordType::AAAA)).await.unwrap();
+        assert_eq!((said.metadata.id, said.answers.len()), (7, 16));
+        // As it was asked for: some check that the spelling comes back.
+        assert_eq!(said.answers[0].name.to_ascii(), "Example.org.");
+        for kind in [RecordType::A, RecordType::TXT, RecordType::MX, RecordType::HTTPS] {
+            let said = ask(&question("example.org.", kind)).await.unwrap();
+            assert_eq!(
+                (said.metadata.response_code, said.answers.len()),
+                (ResponseCode::NoError, 0),
+                "{kind}"
+            );
+        }
+        for kind in [RecordType::ANY, RecordType::AXFR, RecordType::IXFR] {
+            let said = ask(&question("example.org.", kind)).await.unwrap();
+            assert_eq!(said.metadata.response_code, ResponseCode::Refused, "{kind}");
+        }
+        for name in
+            ["localhost.", "router.", ".", "1.0.0.127.", "a\\.b.org.", "*.example.org.", "ex ample.org."]
+        {
+            let Ok(name) = DnsName::from_ascii(name) else { continue };
+            let said = ask(&question(&name.to_ascii(), RecordType::A)).await.unwrap();
+            assert_eq!(said.metadata.response_code, ResponseCode::NXDomain, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_plain_question_is_not_answered_as_one() {
+        let plain = || question("example.org.", RecordType::AAAA);
+        let mut answer = plain();
+        answer.metadata.message_type = MessageType::Response;
+        assert!(ask(&answer).await.is_none());
+        let mut update = plain();
+        update.metadata.op_code = OpCode::Update;
+        assert_eq!(ask(&update).await.unwrap().metadata.response_code, ResponseCode::NotImp);
+        let mut two = plain();
+        two.add_query(two.queries[0].clone());
+        assert_eq!(ask(&two).await.unwrap().metadata.response_code, ResponseCode::FormErr);
+        let mut chaos = plain();
+        chaos.queries[0].set_query_class(DNSClass::CH);
+        assert_eq!(ask(&chaos).await.unwrap().metadata.response_code, ResponseCode::Refused);
+        assert!(answer_datagram(&gate(), &[0; 11]).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_for_a_datagram_says_so() {
+        let long = ["a".repeat(60), "b".repeat(60), "c".repeat(60), "org.".to_owned()].join(".");
+        let mut asked = question(&long, RecordType::AAAA);
+        let said = ask(&asked).await.unwrap();
+        assert!(said.metadata.truncation && said.answers.is_empty());
+        let over_tcp = answer(&gate(), &asked.to_vec().unwrap(), false).await.unwrap();
+        assert_eq!(Message::from_vec(&over_tcp).unwrap().answers.len(), 16);
+        let mut extended = Edns::new();
+        extended.set_max_payload(60_000);
+        asked.set_edns(extended);
+        let bytes = answer_datagram(&gate(), &asked.to_vec().unwrap()).await.unwrap();
+        assert!(bytes.len() <= usize::from(LARGEST_DATAGRAM));
+        assert_eq!(Message::from_vec(&bytes).unwrap().answers.len(), 16);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_upsets_the_resolver_or_gets_a_long_answer(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let answer = answer_datagram(&gate(), &bytes).now_or_never();
+            if let Some(Some(answer)) = answer {
+                prop_assert!(answer.len() <= usize::from(LARGEST_DATAGRAM));
+            }
+        }
+    }
+}

@@ -49,11 +49,14 @@ pub enum Barred {
 pub struct Gate {
     policy: NetworkPolicy,
     outside: Arc<dyn Outside>,
-    looked_up: Mutex<HashMap<Name, (Instant, Arc<[IpAddr]>)>>,
+    looked_up: Mutex<HashMap<Name, Found>>,
     /// What guests connect to by address after they have looked it up by name, and when they did.
     answered: Mutex<HashMap<SocketAddr, Instant>>,
     lookups: Semaphore,
 }
+
+/// What a name was found to be, and when.
+type Found = (Instant, Arc<[IpAddr]>);
 
 /// Names are looked up again after this; so long a change of address takes to arrive.
 pub const FRESH: Duration = Duration::from_secs(30);

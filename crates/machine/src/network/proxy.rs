@@ -14,7 +14,7 @@ use super::traffic::Meter;
 use super::{pump, socks};
 
 /// A client that takes longer to say what it wants holds a connection for nothing.
-const ASK_WITHIN: Duration = Duration::from_secs(15);
+const ASK_WITHIN: Duration = Duration::from_secs(10);
 
 /// The largest head of a request.
 const LARGEST_HEAD: usize = 32 * 1024;

@@ -178,6 +178,19 @@ impl House {
         fs::write(path, text).expect("a file");
     }
 
+    /// Puts perl into the image: it speaks to the network as no shell can, and every Debian has it.
+    pub fn perl(&self) {
+        let needed =
+            std::process::Command::new("ldd").arg("/usr/bin/perl").output().expect("perl is installed");
+        let needed = String::from_utf8(needed.stdout).expect("text");
+        let files = needed.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in files.chain(["/usr/bin/perl"]) {
+            let copy = self.image().join(&file[1..]);
+            fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
+            fs::copy(file, &copy).expect("a copy");
+        }
+    }
+
     pub fn image(&self) -> PathBuf {
         self.dir.path().join("layer")
     }

@@ -8,6 +8,7 @@ mod house;
 mod isolation;
 mod limits;
 mod network;
+mod siege;
 mod talking;
 mod town;
 
@@ -28,9 +29,15 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Guests share the processors with each other and with the machine's other work; times stay meaningful.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let trials =
-        [isolation::trials(), limits::trials(), ending::trials(), talking::trials(), network::trials()]
-            .concat();
+    let trials = [
+        isolation::trials(),
+        limits::trials(),
+        ending::trials(),
+        talking::trials(),
+        network::trials(),
+        siege::trials(),
+    ]
+    .concat();
     libtest_mimic::run(&arguments, trials.into_iter().map(Truth::into_trial).collect()).exit_code()
 }
 

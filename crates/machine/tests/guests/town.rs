@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
@@ -21,6 +22,13 @@ pub struct Town {
     doors: Mutex<HashMap<SocketAddr, SocketAddr>>,
     dialled: Mutex<Vec<SocketAddr>>,
     own: Mutex<Vec<Own>>,
+}
+
+/// Connections that a server has.
+#[derive(Default)]
+pub struct Held {
+    pub now: AtomicUsize,
+    pub most: AtomicUsize,
 }
 
 impl Town {
@@ -79,6 +87,24 @@ impl Town {
             .boxed()
         })
         .await;
+    }
+
+    /// A server that says nothing and hangs up when its client does.
+    pub async fn hold(&self, public: &str) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        let counts = held.clone();
+        self.serve(public, move |mut stream| {
+            let counts = counts.clone();
+            async move {
+                let now = counts.now.fetch_add(1, Ordering::Relaxed) + 1;
+                counts.most.fetch_max(now, Ordering::Relaxed);
+                let _ = stream.read(&mut [0]).await;
+                counts.now.fetch_sub(1, Ordering::Relaxed);
+            }
+            .boxed()
+        })
+        .await;
+        held
     }
 
     pub async fn serve(
