@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, supervise};
+use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, supervise};
 use sublet_machine::network::{Internet, Network};
 use tokio::sync::mpsc;
 
@@ -226,6 +226,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
         },
         network: Network::default(),
         grace: Grace::default(),
+        run: Settings::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::run::Command;
 use crate::serve::guest;
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
-use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Usage};
+use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
 use machine::image::{Images, RunConfig};
 use machine::network::{Internet, Network};
 use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
@@ -128,6 +128,7 @@ async fn start(
         limits: limits(resources),
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
+        run: Settings::default(),
     };
     match hands.guests.start(&spec).await {
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Started(lease)))),

@@ -70,8 +70,9 @@ const PERIOD: u64 = 100_000;
 /// The least that the kernel shares out, in thousandths of a core.
 const LEAST_CPU: u32 = 10;
 
-/// The runtime and its helper live in the group beside the guest's processes.
-const RUNTIME_PIDS: u32 = 3;
+/// The warden, the runtime and its helper live in the group beside the guest's processes; and so does, for a moment, the
+/// runtime that begins another program.
+const RUNTIME_PIDS: u32 = 8;
 
 impl Hierarchy {
     /// Looks for groups that we may divide, and prepares them.

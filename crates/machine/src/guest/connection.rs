@@ -1,7 +1,7 @@
 //! The node's end of a supervisor's socket.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -38,6 +38,27 @@ impl Connection {
             .async_io(tokio::io::Interest::WRITABLE, |socket| wire::send(socket.as_fd(), &request, None))
             .await?;
         self.receive().await?.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// The same, with a file to go with the question, and with all the files that come with the answer.
+    pub async fn ask_with(
+        &self,
+        request: Request,
+        file: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        self.socket
+            .async_io(tokio::io::Interest::WRITABLE, |socket| wire::send(socket.as_fd(), &request, file))
+            .await?;
+        let answer = self
+            .socket
+            .async_io(tokio::io::Interest::READABLE, |socket| wire::receive_with(socket.as_fd()))
+            .await?;
+        answer.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// What the supervisor says without being asked; `None` when it has ended.
+    pub async fn hear(&self) -> io::Result<Option<Reply>> {
+        Ok(self.receive().await?.map(|(reply, _)| reply))
     }
 
     /// Returns when the supervisor has ended.

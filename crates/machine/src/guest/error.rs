@@ -62,6 +62,9 @@ pub enum GuestError {
         /// What the guest's network said.
         source: io::Error,
     },
+    /// Another program could not be begun in it.
+    #[error(transparent)]
+    Exec(#[from] ExecRefusal),
     /// This machine's own trouble.
     #[error("could not {doing}: {source}")]
     Io {
@@ -70,6 +73,32 @@ pub enum GuestError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Why another program was not begun in a guest that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum ExecRefusal {
+    /// Nothing moves in it.
+    #[error("the guest stands still; what is begun in it would not run either")]
+    Frozen,
+    /// Its own program has not begun, or has ended.
+    #[error("the guest's program does not run")]
+    NotRunning,
+    /// Each takes a place.
+    #[error("{most} programs and transfers go on in the guest already, and more are not possible at once")]
+    TooMany {
+        /// How many are possible.
+        most: usize,
+    },
+    /// More than the kernel or the runtime takes, or not what we write.
+    #[error("what is to be run cannot be read: {0}")]
+    Unreadable(String),
+    /// Its own program was begun without an input.
+    #[error("the guest's program reads no input: it was not asked for when the guest was rented")]
+    NoInput,
+    /// It did not begin.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// Attaches what was tried to an error of the system.

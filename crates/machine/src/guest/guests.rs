@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::cgroup::Hierarchy;
 use super::error::{Doing, GuestError};
+use super::exec::{self, Exec, ExecSpec, Input};
 use super::ids::Ids;
 use super::log::{self, LogChunk};
 use super::record::{Ending, GuestDir, Loss, Orders};
@@ -199,6 +200,22 @@ impl Guests {
             .map_err(refused)?;
         let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+
+    /// Begins another program in a guest that runs, in all of its namespaces and under all of its limits.
+    ///
+    /// # Errors
+    /// [`GuestError::Exec`] says why it did not begin.
+    pub async fn exec(&self, id: GuestId, spec: &ExecSpec) -> Result<Exec, GuestError> {
+        exec::exec(&self.shared, id, spec).await
+    }
+
+    /// The input of a guest's own program; what it says is in its log.
+    ///
+    /// # Errors
+    /// [`ExecRefusal::NoInput`](super::ExecRefusal::NoInput) if it was begun without one.
+    pub async fn input(&self, id: GuestId) -> Result<Input, GuestError> {
+        exec::input(&self.shared, id).await
     }
 
     /// What a guest has printed from `offset` on. If there is nothing yet, waits for something, or for the guest's end,

@@ -7,6 +7,7 @@
 mod cgroup;
 mod connection;
 mod error;
+mod exec;
 mod guests;
 mod ids;
 mod image_users;
@@ -16,20 +17,24 @@ mod record;
 mod runtime;
 mod sandbox;
 mod seccomp;
+mod settings;
 mod spec;
 mod supervisor;
 pub(crate) mod sys;
+mod warden;
 mod watch;
 mod wire;
 
 pub(crate) use self::cgroup::{Hierarchy, guests_cpu};
-pub use self::error::{GuestError, IdsError, LimitError, Os, Remedy, StartError};
+pub use self::error::{ExecRefusal, GuestError, IdsError, LimitError, Os, Remedy, StartError};
+pub use self::exec::{Exec, ExecOutput, ExecSpec, Input, Said, Size};
 pub use self::guests::Guests;
 pub(crate) use self::ids::Ids;
 pub use self::log::{LogChunk, LogPiece, Stream};
 pub use self::record::{Loss, Usage};
 pub use self::runtime::Runtime;
 pub(crate) use self::runtime::find_in_path;
+pub use self::settings::{Restart, Settings, Tmpfs};
 pub use self::spec::{Grace, GuestId, GuestSpec, LimitName, Limits, SpecError};
 pub use self::supervisor::supervise;
 

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::exec::ExecSpec;
 use super::ids::Ids;
 use super::image_users::User;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
+use super::settings::Settings;
 use super::spec::GuestSpec;
 
 /// The runtime's `config.json` for a root file system at `root`. `open_files` is the limit that this machine allows.
@@ -13,7 +15,6 @@ use super::spec::GuestSpec;
 /// There is no network namespace in it: the guest inherits the supervisor's, which has nothing but a loopback device,
 /// and over which it has no power. There is no /sys: it tells much of the machine and guests do not need it.
 pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: u64) -> Value {
-    let none: [&str; 0] = [];
     // The runtime has the outer namespace's 0; the guest's 0 is its 1.
     let map = json!([{ "containerID": 0, "hostID": 1, "size": ids.count() }]);
     let namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"].map(|kind| json!({ "type": kind }));
@@ -21,24 +22,7 @@ pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: 
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": { "path": root, "readonly": false },
-        "process": {
-            "terminal": false,
-            "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups, "umask": 0o022 },
-            "args": spec.args,
-            "env": environment(spec, user),
-            "cwd": spec.cwd,
-            "noNewPrivileges": true,
-            "capabilities": {
-                "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,
-            },
-            // When the machine runs out of memory, a guest goes before any program of the owner, and before the
-            // runtime that holds it.
-            "oomScoreAdj": 900,
-            "rlimits": [
-                { "type": "RLIMIT_NOFILE", "hard": open_files, "soft": open_files },
-                { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
-            ],
-        },
+        "process": process(spec, user, open_files),
         "mounts": [
             mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             mount("/dev", "tmpfs", &["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"]),
@@ -55,6 +39,49 @@ pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: 
             "seccomp": seccomp::profile(),
         },
     })
+}
+
+/// The guest's own program, and what every program in the guest has in common with it.
+fn process(spec: &GuestSpec, user: &User, open_files: u64) -> Value {
+    let none: [&str; 0] = [];
+    json!({
+        "terminal": spec.run.terminal,
+        "consoleSize": { "height": 24, "width": 80 },
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups, "umask": 0o022 },
+        "args": spec.args,
+        "env": environment(spec, user),
+        "cwd": spec.cwd,
+        "noNewPrivileges": true,
+        "capabilities": {
+            "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,
+        },
+        // When the machine runs out of memory, a guest goes before any program of the owner, and before the
+        // runtime that holds it.
+        "oomScoreAdj": 900,
+        "rlimits": [
+            { "type": "RLIMIT_NOFILE", "hard": open_files, "soft": open_files },
+            { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
+        ],
+    })
+}
+
+/// Another program in the guest: as its own, but for what was asked for.
+pub fn another_process(spec: &GuestSpec, another: &ExecSpec, user: &User, open_files: u64) -> Value {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let given: Vec<String> = another.env.iter().map(|entry| name(entry)).collect();
+    let inherited = spec.env.iter().filter(|entry| !given.contains(&name(entry)));
+    let merged = GuestSpec {
+        args: another.args.clone(),
+        env: inherited.chain(&another.env).cloned().collect(),
+        cwd: another.cwd.clone().unwrap_or_else(|| spec.cwd.clone()),
+        run: Settings { terminal: another.terminal.is_some(), ..spec.run.clone() },
+        ..spec.clone()
+    };
+    let mut process = process(&merged, user, open_files);
+    if let Some(size) = another.terminal {
+        process["consoleSize"] = json!({ "height": size.rows, "width": size.columns });
+    }
+    process
 }
 
 /// What tells of the machine's hardware, kernel and boot, or of other people's work.
@@ -87,7 +114,8 @@ pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
     let defaults = [("PATH", USUAL_PATH), ("HOME", &user.home), ("HOSTNAME", &spec.hostname)];
     let network = crate::network::environment(&spec.network);
     let defaults = defaults.map(|(name, value)| (name, value.to_owned())).into_iter().chain(network);
-    let missing = defaults.filter(|(name, _)| !has(name));
+    let terminal = spec.run.terminal.then(|| ("TERM", "xterm".to_owned()));
+    let missing = defaults.chain(terminal).filter(|(name, _)| !has(name));
     spec.env.iter().cloned().chain(missing.map(|(name, value)| format!("{name}={value}"))).collect()
 }
 

@@ -92,6 +92,9 @@ pub struct Usage {
     /// What passed between it and the outside. The node counts it, not the supervisor.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Times that its program was begun again.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// A guest's directory.

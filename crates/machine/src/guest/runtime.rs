@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -44,10 +45,43 @@ impl Runtime {
         self.name() == "crun"
     }
 
+    /// Whether it hands the terminal of the guest's own program over. Others keep it, copy between it and their own, and
+    /// pass on its size; crun copies and does not.
+    pub fn hands_over_terminal(&self) -> bool {
+        self.name() == "crun"
+    }
+
     /// The arguments that run `bundle` and leave control groups and network to us. `scratch` is a directory for its
     /// own state, in which it writes the files `pid` (when the program has begun) and `log` (its complaints, as JSON).
-    pub fn arguments(&self, scratch: &Path, bundle: &Path) -> Vec<OsString> {
+    pub fn arguments(&self, scratch: &Path, bundle: &Path, console: Option<&Path>) -> Vec<OsString> {
         let in_scratch = |name: &str| scratch.join(name).into_os_string();
+        let mut arguments = self.global_arguments(scratch, &scratch.join("log"));
+        arguments.extend(["run", "--pid-file"].map(OsString::from));
+        arguments.extend([in_scratch("pid"), "--bundle".into(), bundle.into()]);
+        arguments.extend(to_console(console));
+        arguments.push("guest".into());
+        arguments
+    }
+
+    /// The arguments that begin the process described in the file `process` in the guest that was run with the same
+    /// `scratch`, and then leave: its number is in the file `pid`, and its terminal was sent to the socket `console`.
+    pub fn exec_arguments(
+        &self,
+        scratch: &Path,
+        log: &Path,
+        process: &Path,
+        pid: &Path,
+        console: Option<&Path>,
+    ) -> Vec<OsString> {
+        let mut arguments = self.global_arguments(scratch, log);
+        arguments.extend(["exec", "--detach", "--process"].map(OsString::from));
+        arguments.extend([process.into(), "--pid-file".into(), pid.into()]);
+        arguments.extend(to_console(console));
+        arguments.push("guest".into());
+        arguments
+    }
+
+    fn global_arguments(&self, scratch: &Path, log: &Path) -> Vec<OsString> {
         let own: &[&str] = match self.name().as_str() {
             "crun" => &["--cgroup-manager=disabled"],
             "runsc" => &["--rootless", "--ignore-cgroups", "--network=host"],
@@ -55,11 +89,24 @@ impl Runtime {
             _ => &["--rootless=true"],
         };
         let mut arguments: Vec<OsString> = own.iter().map(OsString::from).collect();
-        arguments.extend(["--root".into(), in_scratch("state"), "--log".into(), in_scratch("log")]);
-        arguments.extend(["--log-format=json", "run", "--pid-file"].map(OsString::from));
-        arguments.extend([in_scratch("pid"), "--bundle".into(), bundle.into(), "guest".into()]);
+        arguments.extend(["--root".into(), scratch.join("state").into(), "--log".into(), log.into()]);
+        arguments.push("--log-format=json".into());
         arguments
     }
+}
+
+fn to_console(console: Option<&Path>) -> impl Iterator<Item = OsString> {
+    console.into_iter().flat_map(|console| ["--console-socket".into(), console.into()])
+}
+
+/// The last thing that a runtime wrote into its log.
+pub fn complaint(log: File) -> Option<String> {
+    let mut text = String::new();
+    log.take(64 * 1024).read_to_string(&mut text).ok()?;
+    let last = text.lines().rfind(|line| !line.trim().is_empty())?;
+    let entry: serde_json::Value = serde_json::from_str(last).ok()?;
+    // It has to fit into a packet, and may name what the tenant named.
+    Some(entry.get("msg")?.as_str()?.trim().chars().take(500).collect())
 }
 
 /// A program in `PATH` or in the usual places: a desktop session often has no /usr/sbin in its `PATH`.

@@ -14,14 +14,12 @@
 //! /mnt/root   all of them, laid over each other
 //! ```
 
-use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Stdio};
+use std::process;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
@@ -44,12 +42,12 @@ use super::error::StartError;
 use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
 use super::record::Orders;
-use super::runtime::USUAL_PATH;
 use super::spec::{GuestSpec, Limits};
+use super::warden::{Stdio, Warden};
 use super::{oci, sys, wire};
 
 /// Where the sandbox is built.
-const STAGE: &str = "/mnt";
+pub const STAGE: &str = "/mnt";
 
 /// The namespaces of a guest's first process.
 pub const NAMESPACES: libc::c_int =
@@ -63,8 +61,8 @@ pub struct Inheritance {
     pub channel: OwnedFd,
     /// Layers as detached mounts under the guest's ids, if the supervisor could make them; else they are opened here.
     pub layers: Option<Vec<OwnedFd>>,
-    /// Where the guest's output goes.
-    pub output: [OwnedFd; 2],
+    /// Where the guest's input comes from and its output goes.
+    pub stdio: Stdio,
 }
 
 /// From the supervisor: the process has its ids.
@@ -110,21 +108,44 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
     open_tree(CWD, layer, flags).map_err(|os| StartError::Layer { path: layer.to_owned(), os: os.into() })
 }
 
-/// Runs in the first process, and becomes the runtime. What goes wrong is told to the supervisor.
+/// Runs in the first process, which becomes the guest's warden. What goes wrong before is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { entrance, channel, layers, output } = inheritance;
+    let Inheritance { entrance, channel, layers, stdio } = inheritance;
     let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
-    let Err(error) = limited.and_then(|()| build_and_run(orders, channel.as_fd(), layers, output));
-    let _ = wire::send(channel.as_fd(), &Launch::Err(error), None);
-    process::exit(1)
+    let begun = limited
+        .and_then(|()| let_go(&channel, layers.as_deref(), &stdio))
+        .and_then(|()| build(orders, channel.as_fd(), layers))
+        .and_then(|root| Warden::begin(orders, channel.as_fd(), root, stdio));
+    match begun {
+        Ok(mut warden) => process::exit(warden.stay()),
+        Err(error) => {
+            let _ = wire::send(channel.as_fd(), &Launch::Err(error), None);
+            process::exit(1)
+        }
+    }
 }
 
-fn build_and_run(
+/// Closes what the supervisor has open: its lock, its socket, its way to the node.
+fn let_go(channel: &OwnedFd, layers: Option<&[OwnedFd]>, stdio: &Stdio) -> Result<(), StartError> {
+    let (input, outputs) = stdio;
+    let kept = [channel].into_iter().chain(layers.into_iter().flatten()).chain(input).chain(outputs);
+    let kept: Vec<BorrowedFd<'_>> = kept.map(AsFd::as_fd).collect();
+    let null = || {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(&null)?;
+        drop(null);
+        sys::close_all_but(&kept)
+    };
+    null().map_err(StartError::sandbox("let go of the supervisor's files"))
+}
+
+/// Builds the sandbox around this process, and returns the guest's root directory.
+fn build(
     orders: &Orders,
     channel: BorrowedFd<'_>,
     layers: Option<Vec<OwnedFd>>,
-    output: [OwnedFd; 2],
-) -> Result<Infallible, StartError> {
+) -> Result<OwnedFd, StartError> {
     if !matches!(wire::receive::<String>(channel), Ok(Some((word, _))) if word == GO) {
         process::exit(1);
     }
@@ -148,17 +169,7 @@ fn build_and_run(
     let scratch = File::open(".").map_err(StartError::sandbox("open the runtime's directory"))?;
     wire::send(channel, &Launch::Ok(()), Some(scratch.as_fd()))
         .map_err(StartError::sandbox("speak to the supervisor"))?;
-    let [out, err] = output.map(Stdio::from);
-    let error = Command::new(orders.runtime.program())
-        .args(orders.runtime.arguments(Path::new(STAGE), Path::new(STAGE)))
-        .env_clear()
-        .env("PATH", USUAL_PATH)
-        .env("XDG_RUNTIME_DIR", STAGE)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .exec();
-    Err(StartError::sandbox(format!("run {}", orders.runtime.program().display()))(error))
+    Ok(root)
 }
 
 fn become_root() -> rustix::io::Result<()> {
@@ -337,10 +348,13 @@ fn find_program(root: BorrowedFd<'_>, spec: &GuestSpec, user: &User) -> Result<(
 }
 
 fn write_config(orders: &Orders, user: &User) -> Result<(), StartError> {
-    // Nobody can raise this limit above what the machine gives us.
-    let possible = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let open_files = orders.spec.limits.open_files.min(possible);
+    let open_files = open_files(&orders.spec);
     let config = oci::config(&orders.spec, &orders.ids, user, &format!("{STAGE}/root"), open_files);
     fs::write("config.json", config.to_string())
         .map_err(StartError::sandbox("write the runtime's configuration"))
+}
+
+/// Nobody can raise this limit above what the machine gives us.
+pub fn open_files(spec: &GuestSpec) -> u64 {
+    spec.limits.open_files.min(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::settings::Settings;
 use crate::network::Network;
 
 /// Names a guest: the id of its lease. Written as 64 hex digits, also as the name of its directory.
@@ -92,6 +93,9 @@ pub struct GuestSpec {
     pub network: Network,
     /// What becomes of it when no node looks after it.
     pub grace: Grace,
+    /// How its program is run.
+    #[serde(default)]
+    pub run: Settings,
 }
 
 /// The most that a guest may take.
@@ -292,6 +296,7 @@ mod tests {
             },
             network: Network::default(),
             grace: Grace::default(),
+            run: Settings::default(),
         }
     }
 

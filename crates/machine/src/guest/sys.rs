@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
@@ -112,6 +112,68 @@ pub fn signals_as_file(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
     }
     // SAFETY: signalfd has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(file) })
+}
+
+/// Closes every file of this process but the standard ones and these. A process that goes on after a fork, and runs no
+/// other program, would keep all that its parent had.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let kept: Vec<i32> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    let open =
+        fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // Read to its end first: the directory itself is among them.
+    let open: Vec<i32> = open.filter(|file| *file > 2 && !kept.contains(file)).collect();
+    for file in open {
+        // SAFETY: whoever holds one of these in this copy of the memory never uses or closes it: the caller's branch of
+        // the fork leads to nothing but `exit`.
+        unsafe { libc::close(file) };
+    }
+    Ok(())
+}
+
+/// Receives a file over a Unix socket, with whatever words come with it.
+pub fn receive_file(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    let mut space = [mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut words = [0; 4096];
+    recvmsg(socket, &mut [io::IoSliceMut::new(&mut words)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        RecvAncillaryMessage::ScmCredentials(_) | _ => None,
+    }))
+}
+
+/// A new terminal: the end that reads and writes, and the end that programs see.
+pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let ours = rustix::fs::open("/dev/ptmx", flags, Mode::empty())?;
+    let unlocked: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads an int, which lives through the call.
+    if unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    let theirs = terminal_peer(ours.as_fd())?;
+    Ok((ours, theirs))
+}
+
+/// The end of a terminal that programs see, whatever file system its name is in.
+pub fn terminal_peer(ours: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags for open(2) and no pointer.
+    let theirs = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if theirs == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(theirs) })
+}
+
+/// Lets tokio wait for a file, which from now on does not block.
+pub fn polled_without_blocking(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::NONBLOCK)?;
+    polled(file)
 }
 
 /// Lets tokio wait for a file that does not block.

@@ -12,6 +12,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::error::ExecRefusal;
 use super::record::Usage;
 use crate::network::Door;
 
@@ -38,6 +39,18 @@ pub enum Request {
     Stop(Duration),
     /// Answer when the log has grown past this offset.
     LogPast(u64),
+    /// Run another program beside the guest's own; with it comes a file that says which. It ends when this connection
+    /// is closed.
+    Exec {
+        /// Whether it has a terminal.
+        terminal: bool,
+    },
+    /// Send this signal to a program that was begun so, or to the guest's own.
+    Signal(Option<u32>, i32),
+    /// The guest's input, or its terminal.
+    Input,
+    /// End the guest's input, for good.
+    CloseInput,
 }
 
 /// Which loopback address.
@@ -63,6 +76,40 @@ pub enum Reply {
     },
     /// The system refused; an error number.
     Failed(i32),
+    /// To [`Request::Exec`]: it runs, and is known by this number. With it come its terminal, or its input and outputs.
+    Began(u32),
+    /// To [`Request::Exec`]: it will not run.
+    Refused(ExecRefusal),
+    /// After [`Reply::Began`]: it has ended, with this exit code.
+    Ended(i32),
+}
+
+/// What a supervisor tells the guest's first process, once the guest runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Pass this signal to the guest's program, whose end is then the guest's.
+    Stop(i32),
+    /// Begin another program; with it come the file that says which, and its input and outputs unless it has a terminal.
+    Exec(u32),
+    /// Send it, or the guest's own program, a signal.
+    Signal(Option<u32>, i32),
+    /// End it: nobody speaks to it any more.
+    HangUp(u32),
+}
+
+/// What the first process tells, once the guest runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// The program of this number runs. With it comes its terminal, if it has one.
+    Began(u32),
+    /// It will not run.
+    Refused(u32, ExecRefusal),
+    /// It has ended, with this exit code.
+    Ended(u32, i32),
+    /// With it comes the terminal of the guest's own program.
+    Terminal,
+    /// The guest's own program was begun again, for the so-many-eth time.
+    Again(u32),
 }
 
 /// Where a living guest stands.
@@ -79,14 +126,25 @@ pub enum LiveState {
 /// Far above every packet of ours.
 const LARGEST: usize = 4096;
 
+/// A program's input, its two outputs, and what says which program.
+const MOST_FILES: usize = 4;
+
 /// Sends one packet, with a file if there is one.
 pub fn send(socket: BorrowedFd<'_>, packet: &impl Serialize, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    send_with(socket, packet, file.as_slice())
+}
+
+/// Sends one packet, with some files.
+pub fn send_with(
+    socket: BorrowedFd<'_>,
+    packet: &impl Serialize,
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let bytes = serde_json::to_vec(packet)?;
-    let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !files.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&files));
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -94,15 +152,22 @@ pub fn send(socket: BorrowedFd<'_>, packet: &impl Serialize, file: Option<Borrow
 
 /// Receives one packet and the file that came with it; `None` when the other side has closed.
 pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let received = receive_with(socket)?;
+    Ok(received.map(|(packet, files)| (packet, files.into_iter().next())))
+}
+
+/// Receives one packet and the files that came with it; `None` when the other side has closed.
+pub fn receive_with<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = [0; LARGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let message = recvmsg(socket.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        RecvAncillaryMessage::ScmCredentials(_) | _ => None,
+    let files = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => files.collect(),
+        RecvAncillaryMessage::ScmCredentials(_) | _ => Vec::new(),
     });
+    let files = files.collect();
     if message.bytes == 0 {
         return Ok(None);
     }
@@ -110,7 +175,7 @@ pub fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option
         return Err(io::ErrorKind::InvalidData.into());
     }
     let packet = serde_json::from_slice(&bytes[..message.bytes])?;
-    Ok(Some((packet, file)))
+    Ok(Some((packet, files)))
 }
 
 #[cfg(test)]

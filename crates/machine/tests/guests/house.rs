@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
-use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime};
+use sublet_machine::guest::{
+    Exec, ExecOutput, ExecSpec, Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime,
+    Said, Settings,
+};
 use sublet_machine::network::Network;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -66,6 +69,7 @@ impl House {
             },
             network: Network::default(),
             grace: Grace::default(),
+            run: Settings::default(),
         }
     }
 
@@ -73,6 +77,16 @@ impl House {
         let spec = self.spec(script);
         self.guests.start(&spec).await.expect("the guest starts");
         spec.id
+    }
+
+    /// A shell script beside a guest's own program.
+    pub async fn exec(&self, id: GuestId, script: &str) -> Exec {
+        self.guests.exec(id, &script_in(script)).await.expect("it begins")
+    }
+
+    /// What such a script prints, and its exit code.
+    pub async fn exec_output(&self, id: GuestId, script: &str) -> (String, i32) {
+        all(&mut self.exec(id, script).await.output).await
     }
 
     /// The next thing that happens.
@@ -196,6 +210,35 @@ impl House {
     }
 }
 
+/// A shell that runs `script` beside a guest's own program.
+pub fn script_in(script: &str) -> ExecSpec {
+    let args = ["sh", "-c", script].map(String::from).to_vec();
+    ExecSpec { args, env: vec![], cwd: None, user: None, terminal: None }
+}
+
+/// All that a program says, both outputs together, and its exit code.
+pub async fn all(output: &mut ExecOutput) -> (String, i32) {
+    let mut text = Vec::new();
+    loop {
+        match timeout(PATIENCE, output.next()).await.expect("in time").expect("a guest that runs") {
+            Said::Out(bytes) | Said::Err(bytes) => text.extend(bytes),
+            Said::Ended(code) => return (String::from_utf8_lossy(&text).into_owned(), code),
+        }
+    }
+}
+
+/// Reads until it says these words.
+pub async fn until(output: &mut ExecOutput, words: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(words) {
+        match timeout(PATIENCE, output.next()).await.expect("in time").expect("a guest that runs") {
+            Said::Out(bytes) | Said::Err(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            Said::Ended(code) => panic!("it ended with {code}, and said {text:?}"),
+        }
+    }
+    text
+}
+
 /// `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
 fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
     let (sender, events) = mpsc::channel(64);
@@ -208,10 +251,10 @@ fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
 }
 
 fn make_image(layer: &Path) {
-    const TOOLS: [&str; 28] = [
+    const TOOLS: [&str; 34] = [
         "sh", "true", "sleep", "cat", "echo", "ls", "dd", "id", "ps", "nc", "yes", "head", "wc", "touch",
         "mkdir", "rm", "hostname", "mount", "mknod", "tail", "kill", "httpd", "ip", "chmod", "wget",
-        "nslookup", "tftp", "timeout",
+        "nslookup", "tftp", "timeout", "tty", "stty", "env", "grep", "unshare", "ln",
     ];
     let busybox = Path::new("/bin/busybox");
     assert!(busybox.exists(), "these tests need /bin/busybox: apt-get install busybox-static");

@@ -3,6 +3,7 @@
 //!
 //! This program is also the guests' supervisor: called with the word `supervise`, it is one.
 
+mod beside;
 mod ending;
 mod house;
 mod isolation;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         limits::trials(),
         ending::trials(),
         talking::trials(),
+        beside::trials(),
         network::trials(),
         siege::trials(),
     ]

@@ -9,6 +9,7 @@
 //! A guest is built, started, runs, is perhaps frozen, and ends. Left without a node past its grace it is frozen, then
 //! stopped. How it ended is written down before anybody is told.
 
+mod exec;
 mod output;
 mod start;
 mod stop;
@@ -25,6 +26,7 @@ use rustix::fs::inotify::{self, CreateFlags};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::setsid;
 
+use self::exec::Tasks;
 use self::output::Allowance;
 use self::start::{allow_files, start_first_process};
 use self::stop::{Hold, Stop};
@@ -84,6 +86,8 @@ struct Supervisor<'a> {
     orders: &'a Orders,
     group: &'a Group,
     first: Child,
+    /// The way to what the first process becomes.
+    warden: OwnedFd,
     phase: Phase,
     start_by: Instant,
     started_at: u64,
@@ -93,9 +97,14 @@ struct Supervisor<'a> {
     alone_since: Option<Instant>,
     hold: Hold,
     stop: Stop,
+    /// The guest's input, if it stays open.
+    input: Option<OwnedFd>,
     output: Vec<(Stream, File)>,
     /// Kept for the node, which takes copies of them.
     doors: Doors,
+    /// What goes on beside the guest's program.
+    tasks: Tasks,
+    restarts: u32,
     allowance: Allowance,
     log: LogWriter,
     /// Tells of new files of the runtime. The last field, since the kernel takes 15 ms to close such a file: by then
@@ -105,9 +114,7 @@ struct Supervisor<'a> {
 
 enum Phase {
     /// The first process makes the sandbox, and will say how that went.
-    Building {
-        channel: OwnedFd,
-    },
+    Building,
     /// The runtime is at work; it writes the file `pid` when the program has begun.
     Starting {
         scratch: OwnedFd,
@@ -128,12 +135,13 @@ impl<'a> Supervisor<'a> {
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
         group.create(&orders.spec.limits)?;
-        let (first, channel, output, doors) = start_first_process(orders, group)?;
+        let (first, warden, ends, doors) = start_first_process(orders, group)?;
         Ok(Supervisor {
             orders,
             group,
             first,
-            phase: Phase::Building { channel },
+            warden,
+            phase: Phase::Building,
             start_by: Instant::now() + START_WITHIN,
             started_at: 0,
             control,
@@ -142,8 +150,11 @@ impl<'a> Supervisor<'a> {
             alone_since: Some(Instant::now()),
             hold: Hold::default(),
             stop: Stop::No,
-            output,
+            input: ends.input,
+            output: ends.output,
             doors,
+            tasks: Tasks::default(),
+            restarts: 0,
             allowance: Allowance::new(Instant::now()),
             log,
             changes,
@@ -158,8 +169,10 @@ impl<'a> Supervisor<'a> {
                 let _ = File::from(self.signals.try_clone()?).read(&mut [0; 128]);
                 self.begin_stop(LAST_WORD);
             }
-            if ready.phase {
+            if ready.changes || ready.warden && matches!(self.phase, Phase::Building) {
                 self.advance();
+            } else if ready.warden {
+                self.hear_warden();
             }
             self.take_output(&ready.output);
             if ready.first_ended {
@@ -177,18 +190,18 @@ impl<'a> Supervisor<'a> {
         let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = timeout
             .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
-        let phase = match &self.phase {
-            Phase::Building { channel } => Some(channel.as_fd()),
+        let changes = match &self.phase {
             Phase::Starting { .. } => Some(self.changes.as_fd()),
-            Phase::Running | Phase::Failed(_) => None,
+            Phase::Building | Phase::Running | Phase::Failed(_) => None,
         };
         let reads_output = !self.allowance.is_used_up();
-        let fixed = [self.first.pidfd.as_fd(), self.control.as_fd(), self.signals.as_fd()];
+        let fixed =
+            [self.first.pidfd.as_fd(), self.control.as_fd(), self.signals.as_fd(), self.warden.as_fd()];
         let output = self.output.iter().filter(|_| reads_output).map(|(_, pipe)| pipe.as_fd());
         let clients = self.clients.iter().map(|client| client.socket.as_fd());
         let mut polled: Vec<PollFd<'_>> = fixed
             .into_iter()
-            .chain(phase)
+            .chain(changes)
             .chain(output)
             .chain(clients)
             .map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN))
@@ -204,7 +217,8 @@ impl<'a> Supervisor<'a> {
             first_ended: next(),
             control: next(),
             signals: next(),
-            phase: phase.is_some() && next(),
+            warden: next(),
+            changes: changes.is_some() && next(),
             output: self.output.iter().map(|_| reads_output && next()).collect(),
             clients: self.clients.iter().map(|_| next()).collect(),
         })
@@ -213,7 +227,7 @@ impl<'a> Supervisor<'a> {
     /// The next time at which something is due without anybody asking.
     fn next_deadline(&self) -> Option<Instant> {
         let grace = &self.orders.spec.grace;
-        let starting = matches!(self.phase, Phase::Building { .. } | Phase::Starting { .. });
+        let starting = matches!(self.phase, Phase::Building | Phase::Starting { .. });
         let start_by = (starting && self.hold.since.is_none()).then_some(self.start_by);
         let stop_by = match self.stop {
             Stop::By(at) => Some(at),
@@ -231,7 +245,7 @@ impl<'a> Supervisor<'a> {
         let now = Instant::now();
         self.allowance.refill(now);
         let grace = self.orders.spec.grace;
-        let starting = matches!(self.phase, Phase::Building { .. } | Phase::Starting { .. });
+        let starting = matches!(self.phase, Phase::Building | Phase::Starting { .. });
         if starting && self.hold.since.is_none() && self.start_by <= now {
             self.phase = Phase::Failed(StartError::TooSlow { seconds: START_WITHIN.as_secs() });
             self.kill();
@@ -263,7 +277,8 @@ struct Ready {
     first_ended: bool,
     control: bool,
     signals: bool,
-    phase: bool,
+    warden: bool,
+    changes: bool,
     output: Vec<bool>,
     clients: Vec<bool>,
 }

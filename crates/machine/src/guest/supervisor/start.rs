@@ -1,7 +1,7 @@
 //! From the guest's first process to its running program.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::inotify::{self, WatchFlags};
@@ -22,13 +22,15 @@ use crate::guest::error::StartError;
 use crate::guest::ids::Ids;
 use crate::guest::log::Stream;
 use crate::guest::record::Orders;
+use crate::guest::runtime::complaint;
 use crate::guest::sandbox::{self, Inheritance, Launch};
 use crate::guest::sys::{self, Child};
+use crate::guest::warden::Stdio;
 use crate::guest::wire;
 use crate::network::Doors;
 
-/// The guest's first process, the channel to it, its output, and the sockets in its network.
-pub(super) type FirstProcess = (Child, OwnedFd, Vec<(Stream, File)>, Doors);
+/// The guest's first process, the channel to it, its input and output, and the sockets in its network.
+pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors);
 
 /// Starts the process that builds the sandbox and becomes the runtime.
 pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
@@ -36,31 +38,29 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let (channel, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(StartError::sandbox("make a channel to the first process"))?;
-    let (out, their_out) =
-        output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
-    let (err, their_err) =
-        output_pipe().map_err(StartError::sandbox("make a pipe for the guest's output"))?;
+    let (ours, stdio) =
+        make_ends(orders).map_err(StartError::sandbox("make pipes for the guest's output"))?;
     let entrance = group.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
     let first = sys::clone_into(sandbox::NAMESPACES, Some(entrance.born_into.as_fd()))
         .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
-        drop((channel, out, err));
-        sandbox::enter(
-            orders,
-            Inheritance { entrance, channel: theirs, layers, output: [their_out, their_err] },
-        );
+        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, stdio });
     };
     let ready = orders.ids.map(first.pid).and_then(|()| {
         join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
         let doors = Doors::open(&orders.spec.network)
             .map_err(StartError::sandbox("make the sockets of the guest's way out"))?;
         give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
-        wire::send(channel.as_fd(), &sandbox::GO, None)
+        // From now on only what fits is said: a frozen guest must not hold us up.
+        let flags = OFlags::NONBLOCK;
+        fcntl_setfl(&channel, flags)
+            .map_err(std::io::Error::from)
+            .and_then(|()| wire::send(channel.as_fd(), &sandbox::GO, None))
             .map_err(StartError::sandbox("speak to the first process"))?;
         Ok(doors)
     });
     match ready {
-        Ok(doors) => Ok((first, channel, vec![(Stream::Out, out), (Stream::Err, err)], doors)),
+        Ok(doors) => Ok((first, channel, ours, doors)),
         Err(error) => {
             let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
             let _ = waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
@@ -69,8 +69,36 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     }
 }
 
+/// Our ends of the guest's input, if it stays open, and of its output.
+pub(super) struct OurEnds {
+    pub(super) input: Option<OwnedFd>,
+    pub(super) output: Vec<(Stream, File)>,
+}
+
+fn make_ends(orders: &Orders) -> io::Result<(OurEnds, Stdio)> {
+    let run = &orders.spec.run;
+    if run.terminal && !orders.runtime.hands_over_terminal() {
+        let (ours, theirs) = sys::terminal()?;
+        fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+        let output = vec![(Stream::Out, File::from(ours.try_clone()?))];
+        let theirs = (Some(theirs.try_clone()?), [theirs.try_clone()?, theirs]);
+        return Ok((OurEnds { input: Some(ours), output }, theirs));
+    }
+    let (out, their_out) = output_pipe()?;
+    let (err, their_err) = output_pipe()?;
+    let (input, their_input) = if run.stdin && !run.terminal {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        fchmod(&theirs, Mode::from_raw_mode(0o644))?;
+        (Some(ours), Some(theirs))
+    } else {
+        (None, None)
+    };
+    let output = vec![(Stream::Out, out), (Stream::Err, err)];
+    Ok((OurEnds { input, output }, (their_input, [their_out, their_err])))
+}
+
 /// Our end does not block; the guest's end does, and can be opened again by whoever runs inside (`/dev/stdout`).
-fn output_pipe() -> io::Result<(File, OwnedFd)> {
+pub(super) fn output_pipe() -> io::Result<(File, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&ours, OFlags::NONBLOCK)?;
     fchmod(&theirs, Mode::from_raw_mode(0o622))?;
@@ -111,8 +139,8 @@ impl Supervisor<'_> {
     /// The sandbox is built, the program has begun, or neither will ever be.
     pub(super) fn advance(&mut self) {
         match &self.phase {
-            Phase::Building { channel } => {
-                let said = wire::receive::<Launch>(channel.as_fd());
+            Phase::Building => {
+                let said = wire::receive::<Launch>(self.warden.as_fd());
                 self.phase = match said {
                     Ok(Some((Ok(()), Some(scratch)))) => {
                         self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
@@ -164,9 +192,5 @@ pub(super) fn has_begun(scratch: &OwnedFd) -> bool {
 /// The last thing that the runtime wrote into its log.
 pub(super) fn runtime_complaint(scratch: &OwnedFd) -> Option<String> {
     let log = openat(scratch, "log", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let mut text = String::new();
-    File::from(log).take(64 * 1024).read_to_string(&mut text).ok()?;
-    let last = text.lines().rfind(|line| !line.trim().is_empty())?;
-    let entry: serde_json::Value = serde_json::from_str(last).ok()?;
-    Some(entry.get("msg")?.as_str()?.trim().to_owned())
+    complaint(log.into())
 }

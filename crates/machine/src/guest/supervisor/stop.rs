@@ -10,6 +10,7 @@ use super::start::{has_begun, runtime_complaint};
 use super::{Phase, Supervisor};
 use crate::guest::error::StartError;
 use crate::guest::record::Ending;
+use crate::guest::wire::{self, Order};
 
 /// A process in the middle of a disk access is frozen when that is over.
 const FREEZE_WITHIN: Duration = Duration::from_secs(1);
@@ -70,8 +71,8 @@ impl Supervisor<'_> {
                 self.stop = Stop::By(at);
                 if !within.is_zero() {
                     let _ = self.apply_hold();
-                    // The runtime passes it on.
-                    let _ = pidfd_send_signal(&self.first.pidfd, Signal::TERM);
+                    let signal = self.orders.spec.run.stop_signal.unwrap_or(libc::SIGTERM);
+                    let _ = wire::send(self.warden.as_fd(), &Order::Stop(signal), None);
                 }
             }
         }
@@ -107,10 +108,10 @@ impl Supervisor<'_> {
         Ok(match &self.phase {
             Phase::Running => Ending::Exited(code),
             Phase::Failed(error) => Ending::NotStarted(error.clone()),
-            Phase::Building { .. } | Phase::Starting { .. } if self.stop != Stop::No => {
+            Phase::Building | Phase::Starting { .. } if self.stop != Stop::No => {
                 Ending::NotStarted(StartError::Stopped)
             }
-            Phase::Building { .. } | Phase::Starting { .. } => {
+            Phase::Building | Phase::Starting { .. } => {
                 Ending::NotStarted(self.without_a_word(&format!("it ended with code {code}")))
             }
         })

@@ -11,9 +11,11 @@ use rustix::net::{
 };
 use rustix::process::geteuid;
 
+use super::exec::Task;
 use super::{CONTROL, Phase, Supervisor};
+use crate::guest::error::ExecRefusal;
 use crate::guest::record::Usage;
-use crate::guest::wire::{self, Family, LiveState, Reply, Request};
+use crate::guest::wire::{self, Family, LiveState, Order, Reply, Request};
 
 /// More connections than a node has use for.
 const MOST_CLIENTS: usize = 64;
@@ -24,6 +26,8 @@ pub(super) struct Client {
     /// It looks after the guest for as long as it is open.
     pub(super) watches: bool,
     waits_for_log: Option<u64>,
+    /// What it has begun in the guest; ended when it hangs up.
+    pub(super) task: Option<Task>,
 }
 
 /// Makes the supervisor's socket. The path is relative, so that its length does not matter.
@@ -44,7 +48,7 @@ impl Supervisor<'_> {
         // The directory is closed to others already; this holds should it once not be.
         let is_ours = sockopt::socket_peercred(&socket).is_ok_and(|peer| peer.uid == geteuid());
         if is_ours && self.clients.len() < MOST_CLIENTS {
-            self.clients.push(Client { socket, watches: false, waits_for_log: None });
+            self.clients.push(Client { socket, watches: false, waits_for_log: None, task: None });
         }
     }
 
@@ -55,17 +59,18 @@ impl Supervisor<'_> {
         for i in ready.into_iter().rev() {
             let request = wire::receive::<Request>(self.clients[i].socket.as_fd());
             let answered = match request {
-                Ok(Some((request, _))) => self.answer(i, request),
+                Ok(Some((request, file))) => self.answer(i, request, file),
                 Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => Err(error),
             };
             if answered.is_err() {
-                self.clients.swap_remove(i);
+                let client = self.clients.swap_remove(i);
+                self.hang_up(client.task);
             }
         }
     }
 
-    fn answer(&mut self, client: usize, request: Request) -> io::Result<()> {
+    fn answer(&mut self, client: usize, request: Request, file: Option<OwnedFd>) -> io::Result<()> {
         let mut handed_over = None;
         let done = match request {
             Request::Watch => {
@@ -91,6 +96,24 @@ impl Supervisor<'_> {
             Request::Pace(millis) => self.group.set_cpu(millis),
             Request::Stop(within) => {
                 self.begin_stop(within);
+                Ok(())
+            }
+            Request::Exec { terminal } => {
+                return match self.begin_exec(client, terminal, file) {
+                    Ok(()) => Ok(()),
+                    Err(why) => wire::send(self.clients[client].socket.as_fd(), &Reply::Refused(why), None),
+                };
+            }
+            Request::Signal(number, signal) => self.order(Order::Signal(number, signal)),
+            Request::Input => match &self.input {
+                Some(input) => input.try_clone().map(|input| handed_over = Some(input)),
+                None => {
+                    let refused = Reply::Refused(ExecRefusal::NoInput);
+                    return wire::send(self.clients[client].socket.as_fd(), &refused, None);
+                }
+            },
+            Request::CloseInput => {
+                self.input = None;
                 Ok(())
             }
             Request::LogPast(offset) if self.log.end() > offset => Ok(()),
@@ -122,7 +145,7 @@ impl Supervisor<'_> {
     fn state(&self) -> LiveState {
         match self.phase {
             _ if self.hold.since.is_some() => LiveState::Frozen,
-            Phase::Building { .. } | Phase::Starting { .. } | Phase::Failed(_) => LiveState::Starting,
+            Phase::Building | Phase::Starting { .. } | Phase::Failed(_) => LiveState::Starting,
             Phase::Running => LiveState::Running,
         }
     }
@@ -133,6 +156,7 @@ impl Supervisor<'_> {
             started_at: self.started_at,
             frozen_ms: frozen.as_millis() as u64,
             log_bytes: self.log.end(),
+            restarts: self.restarts,
             ..self.group.usage()
         }
     }
