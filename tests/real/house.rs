@@ -6,6 +6,7 @@ use api::shapes::{
 };
 use api::{Client, ClientError};
 use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -160,6 +161,15 @@ impl Node {
             .args(arguments)
             .stdin(Stdio::null());
         Said::of(command.output().unwrap())
+    }
+
+    /// The same, with a line typed into it.
+    pub fn typed(&self, arguments: &[&str], line: &str) -> Said {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+        Said::of(child.wait_with_output().unwrap())
     }
 
     pub async fn lease(&self, lease: &Lease) -> Result<Lease, ClientError> {

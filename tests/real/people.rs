@@ -91,3 +91,37 @@ async fn what_is_set_counts_for_the_next_start_and_a_name_at_once() {
     let settings = house.host.client.settings().await.unwrap();
     assert!(settings.relay && settings.name == "Ada");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_moves_to_a_new_computer_by_24_words() {
+    let mut house = House::empty();
+    house.host.start().await;
+    let before = house.host.client.identity().await.unwrap();
+    house.host.sublet(&["identity", "forget"]).is_refusal(1, &["not confirmed"]);
+    let words = house.host.client.words(None).await.unwrap();
+    let typed = words.words.join(" ");
+    house.host.typed(&["identity", "lock"], "short").is_refusal(2, &["8 characters"]);
+    let locked = house.host.typed(&["identity", "lock"], "correct horse");
+    assert!(locked.out.contains("locked"), "{}{}", locked.out, locked.err);
+    house.host.kill();
+    house.host.start().await;
+    assert_eq!(
+        house.host.client.identity().await.unwrap().person,
+        before.person,
+        "it starts without its key"
+    );
+    house.host.typed(&["identity", "unlock"], "wrong horse").is_refusal(2, &["not the passphrase"]);
+    assert_eq!(house.host.typed(&["identity", "confirm"], &typed).code, Some(0));
+    assert_eq!(house.host.sublet(&["identity", "forget"]).code, Some(0));
+
+    // On the other computer, before its node has ever run.
+    let wrong = typed.replacen(&words.words[0], "zoo", 1);
+    house.tenant.typed(&["identity", "restore"], &wrong).is_refusal(2, &["24 words"]);
+    let restored = house.tenant.typed(&["identity", "restore"], &typed);
+    assert_eq!(restored.code, Some(0), "{}", restored.err);
+    house.tenant.start().await;
+    let after = house.tenant.client.identity().await.unwrap();
+    assert_eq!((&after.person, after.device == before.device), (&before.person, false));
+    let log = std::fs::read_to_string(house.tenant.data.with_extension("log")).unwrap();
+    assert!(!log.contains(&words.words[23]) || words.words[23].len() < 4, "no word of a key in a log");
+}

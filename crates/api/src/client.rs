@@ -4,11 +4,11 @@ use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::{
-    BenchmarkProgress, Build, Dial, Doctor, Event, Found, Image, ImageProgress, Images, Import, Inspection,
-    Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks, Measured, Met,
-    More, MyOffer, Owner, OwnerPolicy, Pause, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People,
-    Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Score,
-    Settings, SettingsWish, ShareWish, Status,
+    BenchmarkProgress, Build, Dial, Doctor, Event, Found, Identity, Image, ImageProgress, Images, Import,
+    Inspection, Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks,
+    Measured, Met, More, MyOffer, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer, PaymentWish,
+    Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish,
+    Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;
@@ -318,6 +318,43 @@ impl Client {
             Form::Beancount => "beancount",
         };
         Ok(Pieces(self.ask(Method::GET, &format!("/v1/ledger/export?form={form}"), &()).await?.into_body()))
+    }
+
+    /// Who the node is.
+    pub async fn identity(&self) -> Result<Identity, ClientError> {
+        self.get("/v1/identity").await
+    }
+
+    /// The words of the person's key.
+    pub async fn words(&self, passphrase: Option<String>) -> Result<Words, ClientError> {
+        self.sent(Method::POST, "/v1/identity/words", &Passphrase { passphrase }).await
+    }
+
+    /// Proves that the owner has the words.
+    pub async fn confirm_words(&self, words: &Words) -> Result<Identity, ClientError> {
+        self.sent(Method::POST, "/v1/identity/confirm", words).await
+    }
+
+    /// Locks the person's key.
+    pub async fn lock_key(&self, passphrase: &str) -> Result<Identity, ClientError> {
+        let passphrase = Passphrase { passphrase: Some(passphrase.to_owned()) };
+        self.sent(Method::POST, "/v1/identity/lock", &passphrase).await
+    }
+
+    /// Takes the passphrase off again.
+    pub async fn unlock_key(&self, passphrase: &str) -> Result<Identity, ClientError> {
+        let passphrase = Passphrase { passphrase: Some(passphrase.to_owned()) };
+        self.sent(Method::POST, "/v1/identity/unlock", &passphrase).await
+    }
+
+    /// Takes the person's key off the node's computer.
+    pub async fn forget_key(&self) -> Result<Identity, ClientError> {
+        self.sent(Method::POST, "/v1/identity/forget", &()).await
+    }
+
+    /// Brings a key back by its words.
+    pub async fn restore_key(&self, words: &Words) -> Result<Restored, ClientError> {
+        self.sent(Method::POST, "/v1/identity/restore", words).await
     }
 
     /// What is set.

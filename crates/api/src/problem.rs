@@ -11,7 +11,7 @@ use node::machine::image::ImageError;
 use node::model::Invalid;
 use node::net::NetError;
 use node::store::StoreError;
-use node::{Error, Fault};
+use node::{Error, Fault, VaultError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -152,6 +152,13 @@ fn status(error: &Error) -> StatusCode {
         | Error::Port { .. }
         | Error::Cancelled => StatusCode::CONFLICT,
         Error::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Error::Key(VaultError::WrongPassphrase | VaultError::ShortPassphrase | VaultError::Words(_)) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        Error::Key(VaultError::Broken { .. } | VaultError::File { .. } | VaultError::Fault(_)) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        Error::Key(_) => StatusCode::CONFLICT,
         Error::UnknownImage(_) | Error::UnknownLease(_) => StatusCode::NOT_FOUND,
         Error::Image(error) => image_status(error),
         Error::Guest(_) => StatusCode::INTERNAL_SERVER_ERROR,

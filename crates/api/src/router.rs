@@ -4,8 +4,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation,
-    settings, settlement,
+    identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people,
+    reputation, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -87,6 +87,13 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))
         .routes(routes!(settings::show, settings::set))
+        .routes(routes!(identity::show))
+        .routes(routes!(identity::words))
+        .routes(routes!(identity::confirm))
+        .routes(routes!(identity::lock))
+        .routes(routes!(identity::unlock))
+        .routes(routes!(identity::forget))
+        .routes(routes!(identity::restore))
         .routes(routes!(people::list))
         .routes(routes!(people::one, people::regard, people::forget))
         .routes(routes!(people::invites, people::invite))

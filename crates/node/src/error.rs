@@ -1,5 +1,6 @@
 //! What can go wrong, as people and programs are told: a code, a sentence, a hint.
 
+use crate::VaultError;
 use machine::guest::GuestError;
 use machine::image::ImageError;
 use model::{Id, Lease};
@@ -43,6 +44,9 @@ pub enum Error {
         /// Where it stands.
         phase: String,
     },
+    /// About the person's key.
+    #[error(transparent)]
+    Key(#[from] VaultError),
     /// A setting that makes no sense, or cannot be kept.
     #[error("{0}")]
     Setting(String),
@@ -120,6 +124,7 @@ impl Error {
             Error::NotRunning { .. } => "wrong_phase",
             Error::Port { .. } => "port_taken",
             Error::Setting(_) => "setting",
+            Error::Key(error) => error.code(),
             Error::Image(error) => image_code(error),
             Error::Guest(_) => "guest",
             Error::Net(_) => "network",
@@ -147,6 +152,7 @@ impl Error {
             Error::Port { port, .. } => {
                 format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1))
             }
+            Error::Key(error) => error.hint().to_owned(),
             Error::Image(_) | Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
             Error::Net(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),

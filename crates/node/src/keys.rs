@@ -1,7 +1,7 @@
 //! The three keys of a node: the person's, the device's, and the one that peers know it by.
 //!
 //! Each is 32 random bytes in a file that only the owner may read. The person's key signs nothing but the device's
-//! certificate, so it may be taken away (and kept offline) once the certificate is written.
+//! certificate, so it may be locked or taken away once the certificate is written: see [`crate::vault`].
 
 use crate::Fault;
 use model::{DeviceCertificate, Key, PeerKey, PersonId, Signed, Span, Timestamp, Unverified};
@@ -34,8 +34,20 @@ pub fn load(data: &Path, label: &str, now: Timestamp) -> Result<Keys, Fault> {
     let peer_seed = seed(&dir.join("peer"))?;
     let peer = PeerKey(Key::from_seed(peer_seed).id().0);
     let path = dir.join("certificate");
-    if let Some(certificate) = standing(&path, &device, peer, now)? {
-        return Ok(Keys { device, peer_seed, certificate });
+    let kept = kept(&path, &device, peer)?;
+    let fresh = kept.as_ref().is_some_and(|kept| kept.expires > now + Span(CERTIFIED_FOR.0 / 2));
+    let away = kept.is_some() && !dir.join("person").exists();
+    match kept {
+        Some(certificate) if fresh || (away && certificate.expires > now) => {
+            return Ok(Keys { device, peer_seed, certificate });
+        }
+        // A new person would lose all that is owed to the old one.
+        Some(_) if away => {
+            let reason = "it has ended, and the key that could renew it is not here: \
+                          `sublet identity restore` brings it back by its 24 words, `sublet identity unlock` by its passphrase";
+            return Err(Fault::Key { path, reason: reason.to_owned() });
+        }
+        Some(_) | None => {}
     }
     let person = Key::from_seed(seed(&dir.join("person"))?);
     let certificate = DeviceCertificate {
@@ -54,13 +66,8 @@ pub fn load(data: &Path, label: &str, now: Timestamp) -> Result<Keys, Fault> {
     Ok(Keys { device, peer_seed, certificate })
 }
 
-/// The certificate on disk, when it is this device's and stands for another half of its time.
-fn standing(
-    path: &Path,
-    device: &Key,
-    peer: PeerKey,
-    now: Timestamp,
-) -> Result<Option<Signed<DeviceCertificate>>, Fault> {
+/// The certificate on disk, when it is this device's.
+fn kept(path: &Path, device: &Key, peer: PeerKey) -> Result<Option<Signed<DeviceCertificate>>, Fault> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -71,8 +78,7 @@ fn standing(
     let certificate =
         read.map_err(|error| Fault::Key { path: path.to_owned(), reason: error.to_string() })?;
     let ours = certificate.device == device.id() && certificate.peer == peer;
-    let fresh = certificate.expires > now + Span(CERTIFIED_FOR.0 / 2);
-    Ok((ours && fresh).then_some(certificate))
+    Ok(ours.then_some(certificate))
 }
 
 fn seed(path: &Path) -> Result<[u8; 32], Fault> {

@@ -17,6 +17,7 @@ mod execute;
 mod fetch;
 mod forward;
 mod handle;
+mod identity;
 mod keys;
 mod logs;
 mod neighbours;
@@ -27,6 +28,7 @@ mod run;
 mod serve;
 mod settings;
 mod settlement;
+mod vault;
 
 pub use config::Config;
 pub use core::Core;
@@ -38,6 +40,7 @@ pub use logs::LogReader;
 pub use rent::Rent;
 pub use run::start;
 pub use settings::Settings;
+pub use vault::{Kept, Vault, VaultError};
 
 pub use engine;
 pub use machine;

@@ -4,6 +4,7 @@
 
 mod basic;
 mod event;
+mod identity;
 mod image;
 mod image_store;
 mod lease;
@@ -21,6 +22,7 @@ mod status;
 
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use event::Event;
+pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
 pub use image_store::{CollectWish, Collected, ImageRoom, ImageRules, ImageRulesWish, ImageStore, Openness};
 pub use lease::{
