@@ -328,7 +328,7 @@ pub async fn image(node: &Node, place: &Path, name: &str, ballast: usize) -> Str
     fs::create_dir_all(dir.join("bin")).unwrap();
     fs::copy("/bin/busybox", dir.join("bin/busybox")).expect("busybox-static is installed");
     fs::set_permissions(dir.join("bin/busybox"), Permissions::from_mode(0o755)).unwrap();
-    for applet in ["sh", "echo", "sleep", "httpd", "mkdir", "cat"] {
+    for applet in ["sh", "echo", "sleep", "httpd", "mkdir", "cat", "wget", "nc", "nslookup"] {
         let _ = std::os::unix::fs::symlink("busybox", dir.join("bin").join(applet));
     }
     // Bytes that no compression shortens: a multiplicative generator (Lehmer, modulus 2^64).

@@ -1,7 +1,7 @@
 //! What cannot be has a sentence, a hint, and the right exit code; and nothing is left behind.
 
-use crate::house::{House, euro, shell};
-use api::shapes::RentWish;
+use crate::house::{House, euro, shell, terms};
+use api::shapes::{Network, RentWish, ShareWish};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_wish_is_answered_in_words() {
@@ -16,6 +16,8 @@ async fn each_wrong_wish_is_answered_in_words() {
     run(&["--memory", "64M", "--max-price", "5 USD", "busybox", "true"]).is_refusal(1, &["currency"]);
     run(&["--memory", "64M", "--time", "90d", "busybox", "true"]).is_refusal(1, &["shorter time"]);
     run(&["--memory", "64M", "--on", "00000000", "busybox", "true"]).is_refusal(1, &["00000000"]);
+    run(&["--memory", "64M", "--net", "internet", "busybox", "true"])
+        .is_refusal(1, &["guests reach nothing outside"]);
     run(&["--memory", "900G", "busybox", "true"]).is_refusal(1, &["ask for less"]);
     run(&["127.0.0.1:1/no/such:image", "true"]).is_refusal(1, &["127.0.0.1:1"]);
     run(&["busybox@sha256:0000000000000000000000000000000000000000000000000000000000000000"])
@@ -26,6 +28,10 @@ async fn each_wrong_wish_is_answered_in_words() {
         .is_refusal(1, &[&port.to_string(), "hint:"]);
     let misuse = house.tenant.sublet(&["run", "--memory", "lots", "busybox"]);
     assert_eq!(misuse.code, Some(2), "{}", misuse.err);
+    for wrong in ["everything", "allow:example.org", "allow:127.1:80", "allow:localhost:80"] {
+        let misuse = house.tenant.sublet(&["run", "--net", wrong, "busybox"]);
+        assert_eq!(misuse.code, Some(2), "{wrong}: {}", misuse.err);
+    }
     house.tenant.sublet(&["stop", "ffffffff"]).is_refusal(1, &["ffffffff", "sublet ps"]);
     assert!(house.tenant.client.leases(true, None).await.unwrap().leases.is_empty(), "nothing was agreed");
 }
@@ -64,6 +70,30 @@ async fn a_run_passes_on_output_and_exit_code() {
     let leases = house.tenant.client.leases(true, None).await.unwrap().leases;
     let lease = house.ended_alike(leases.first().unwrap()).await;
     house.books_agree(lease.receipt.unwrap().amount.micros).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_may_reach_the_internet_does_not_reach_this_computer() {
+    let house = House::lending(ShareWish { network: Some(Network::Internet), ..terms() }).await;
+    let here = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = here.local_addr().unwrap().port();
+    // The address by which this computer is seen in its network, if it is in one.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let lan = probe.connect("192.0.2.254:9").and_then(|()| probe.local_addr());
+    let lan = lan.map_or("127.0.0.2".to_owned(), |address| address.ip().to_string());
+    let script = format!(
+        "for host in 127.0.0.1 {lan} 169.254.169.254; do wget -O - http://$host:{port}/ 2>&1; \
+         nc -w 3 $host {port} < /dev/null; done; nslookup localhost.localdomain; cat /etc/resolv.conf"
+    );
+    let run =
+        ["run", "--cpus", "0.5", "--memory", "64M", "--disk", "8M", "--net", "internet", "busybox", "sh"];
+    let said = house.tenant.sublet(&[&run[..], &["-c", &script]].concat());
+    assert_eq!(said.out.matches("403 Forbidden").count(), 3, "{} {}", said.out, said.err);
+    assert!(said.out.contains("NXDOMAIN") && said.out.contains("nameserver 127.0.0.53"), "{}", said.out);
+    here.set_nonblocking(true).unwrap();
+    assert!(here.accept().is_err(), "a guest was here");
+    let listed = house.tenant.sublet(&["ps", "--all"]);
+    assert!(listed.out.contains("internet: 0 B in, 0 B out"), "{}", listed.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ usage: cargo xtask JOB
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
   bench [--json] [NAME..]
-                    the benchmarks, each against the raw tool in the same run: guests, machine, record
+                    the benchmarks, each against the raw tool in the same run: guests, machine, network, record
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   setup [demo|test|bench]
@@ -34,6 +34,7 @@ const GUEST_VARIABLE: &str = "SUBLET_DEMO_GUEST";
 const BENCHES: &[(&str, &str, &str)] = &[
     ("guests", "sublet-machine", "guest_start"),
     ("machine", "sublet-machine", "measure"),
+    ("network", "sublet-machine", "network"),
     ("record", "sublet-store", "append"),
 ];
 

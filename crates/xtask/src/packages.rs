@@ -65,7 +65,9 @@ const TEST: &[Package] = &[
 
 const BENCH: &[Package] = &[
     program("fio", "fio"),
+    program("passt", "pasta"),
     program("podman", "podman"),
+    program("slirp4netns", "slirp4netns"),
     program("stress-ng", "stress-ng"),
     program("sysbench", "sysbench"),
 ];

@@ -5,7 +5,8 @@ use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
 use crate::show::{Table, moment, party, short, time};
-use api::shapes::{Lease, LeaseState, Marks, Moment, More, Port, Protocol, Seconds, Side};
+use api::node::model::resources::bytes;
+use api::shapes::{Lease, LeaseState, Marks, Moment, More, Network, Port, Protocol, Seconds, Side, Traffic};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -37,14 +38,18 @@ pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
 }
 
 fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
-    let mut table = Table::new(&["LEASE", "WITH", "IMAGE", "STANDS", ">AN HOUR", ">OWED", ">LEFT", "PORTS"]);
+    let mut head = vec!["LEASE", "WITH", "IMAGE", "STANDS", ">AN HOUR", ">OWED", ">LEFT", "PORTS"];
+    // Most guests reach nothing outside.
+    let reaches = leases.iter().any(|lease| lease.workload.network != Network::None);
+    head.extend(reaches.then_some("OUTSIDE"));
+    let mut table = Table::new(&head);
     for lease in leases {
         let with = match lease.side {
             Side::Host => format!("for {}", party(&lease.other)),
             Side::Tenant => format!("on {}", party(&lease.other)),
         };
         let ports: Vec<String> = lease.ports.iter().map(ports).collect();
-        table.row([
+        let mut row = vec![
             short(&lease.id),
             with,
             image(lease),
@@ -53,7 +58,9 @@ fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
             lease.receipt.as_ref().map(|receipt| receipt.amount.text.clone()).unwrap_or_default(),
             left(lease),
             ports.join(" "),
-        ]);
+        ];
+        row.extend(reaches.then(|| outside(lease)));
+        table.row(row);
     }
     table.text(|head| desk.out.head(head))
 }
@@ -61,6 +68,20 @@ fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
 fn image(lease: &Lease) -> String {
     let workload = &lease.workload;
     if workload.reference.is_empty() { short(&workload.image) } else { workload.reference.clone() }
+}
+
+/// What a guest may reach, and what has passed.
+fn outside(lease: &Lease) -> String {
+    let reach = match &lease.workload.network {
+        Network::None => return String::new(),
+        Network::Only { destinations } if destinations.len() == 1 => destinations.concat(),
+        Network::Only { destinations } => format!("{} destinations", destinations.len()),
+        Network::Internet => "internet".to_owned(),
+    };
+    match lease.tick.as_ref().or(lease.receipt.as_ref()).map(|total| total.traffic) {
+        Some(Traffic { received, sent }) => format!("{reach}: {} in, {} out", bytes(received), bytes(sent)),
+        None => reach,
+    }
 }
 
 fn standing(lease: &Lease) -> String {

@@ -35,7 +35,8 @@ pub struct RunArgs {
     /// A port of this computer that shall lead into the guest; GUEST alone takes a free one. May be given several times.
     #[arg(short, long = "port", value_name = "LOCAL:GUEST[/udp]", value_parser = parse::port)]
     ports: Vec<Port>,
-    /// What the guest may reach outside: `none`, `internet`, or a list such as `allow:example.org:443,*.example.org:80`.
+    /// What the guest may reach outside: `none`, `internet` (all that is public but mail servers), or a list such as
+    /// `allow:example.org:443,*.example.org:80`.
     #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
     net: Network,
     /// A variable for the guest; NAME alone passes on the value here. May be given several times.

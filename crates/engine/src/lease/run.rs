@@ -292,7 +292,7 @@ fn tick(
         throttled: lease.throttled_until(at).min(elapsed.less(frozen)),
         cpu: meter.cpu,
         memory_peak: meter.memory_peak,
-        traffic: meter.traffic,
+        traffic: lease.tick.as_ref().map_or(meter.traffic, |before| meter.traffic.max(before.usage.traffic)),
     };
     // A total never shrinks, whatever a clock or a meter does.
     let usage = match &lease.tick {

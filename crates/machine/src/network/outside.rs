@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use model::document::Name;
 use sysinfo::Networks;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::address::Own;
@@ -45,6 +46,9 @@ pub struct Internet {
 /// A resolver of the system tries its servers for longer than anybody waits.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(10);
 
+/// Lookups at once, for all guests: each takes a thread, of which the node needs others.
+static LOOKUPS: Semaphore = Semaphore::const_new(64);
+
 /// Longer than a round trip to the other side of the earth, and two lost packets.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -63,13 +67,13 @@ impl Outside for Internet {
     fn resolve(&self, name: &Name) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         // The dot keeps the domains of this network from being tried.
         let name = format!("{name}.");
-        async move {
-            let found = timeout(RESOLVE_WITHIN, lookup_host((name, 0)))
-                .await
-                .map_err(|_| io::ErrorKind::TimedOut)??;
-            Ok(found.map(|address| address.ip()).collect())
-        }
-        .boxed()
+        // A lookup that nobody waits for any more still has its thread, and its turn.
+        let lookup = tokio::spawn(async move {
+            // Never closed.
+            let _turn = LOOKUPS.acquire().await;
+            lookup_host((name, 0)).await.map(|found| found.map(|address| address.ip()).collect())
+        });
+        async move { timeout(RESOLVE_WITHIN, lookup).await.map_err(|_| io::ErrorKind::TimedOut)?? }.boxed()
     }
 
     fn connect(&self, to: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> {

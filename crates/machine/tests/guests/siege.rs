@@ -130,6 +130,8 @@ async fn no_spelling_of_an_address_leads_inside(house: House) {
             "{spelling}: {answer:?}"
         );
     }
+    let mail = say_text(&house, guest, "CONNECT 8.8.8.8:25 HTTP/1.1\r\n\r\n").await;
+    assert!(mail.starts_with("HTTP/1.1 403"), "{mail}");
     let v4 = say(&house, guest, &[5, 1, 0, 5, 1, 0, 1, 169, 254, 169, 254, 0, 80]).await;
     let mapped = [&[5, 1, 0, 5, 1, 0, 4][..], &[0; 10], &[255, 255, 127, 0, 0, 1, 0, 80]].concat();
     let v6 = say(&house, guest, &mapped).await;

@@ -39,6 +39,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// The larger of each.
+    pub fn max(self, other: Traffic) -> Traffic {
+        Traffic { received: self.received.max(other.received), sent: self.sent.max(other.sent) }
+    }
+
     /// Whether nothing passed.
     pub fn is_none(&self) -> bool {
         *self == Traffic::default()
