@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::guest::{Hierarchy, Ids, Runtime, find_in_path};
+use crate::presence::{self, Places, Sight, Wants};
+use model::ReasonKind;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -33,12 +35,44 @@ pub enum Health {
 
 /// Looks at all that guests need. Takes some milliseconds, and changes nothing but empty control groups of our own.
 pub fn doctor() -> Vec<Finding> {
-    vec![runtime(), user_namespaces(), ids(), limits(), overlay(), kernel(), kvm()]
+    let mut findings = vec![runtime(), user_namespaces(), ids(), limits(), overlay(), kernel(), kvm()];
+    findings.extend(owner());
+    findings
 }
 
 /// Whether nothing that guests need is missing.
 pub fn can_host(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.state != Health::Missing)
+}
+
+/// What this machine can tell of its owner, and who tells. Where nothing does, the owner's rule about it cannot hold.
+fn owner() -> Vec<Finding> {
+    let places = Places::here(Path::new("/"));
+    let kinds = ReasonKind::ALL.into_iter().filter(|kind| *kind > ReasonKind::OutsideSchedule).collect();
+    let seen = presence::look(&mut presence::sources(&places), &Wants { kinds, ..Wants::default() });
+    let finding = |(kind, sight)| {
+        let name = match kind {
+            ReasonKind::OnBattery => "power",
+            ReasonKind::LowCharge => "charge",
+            ReasonKind::Hot => "heat",
+            ReasonKind::Metered => "metered network",
+            ReasonKind::FullScreen => "full screen",
+            ReasonKind::Program => "programs",
+            ReasonKind::InUse => "keyboard and mouse",
+            ReasonKind::Busy => "owner's load",
+            ReasonKind::Never | ReasonKind::Paused | ReasonKind::OutsideSchedule => "owner",
+        };
+        match sight {
+            Sight::Told { source } => works(name, format!("told by {source}")),
+            Sight::Unknown { why } => limited(
+                name,
+                "not known here".into(),
+                &why,
+                "rules of `sublet policy` about it do not hold here",
+            ),
+        }
+    };
+    seen.sights.into_iter().map(finding).collect()
 }
 
 fn runtime() -> Finding {

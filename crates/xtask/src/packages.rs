@@ -32,6 +32,8 @@ enum Proof {
     Program(&'static str),
     /// A library known to pkg-config.
     Library(&'static str),
+    /// A file or folder.
+    File(&'static str),
 }
 
 const fn program(name: &'static str, program: &'static str) -> Package {
@@ -61,6 +63,9 @@ const TEST: &[Package] = &[
     program("xvfb", "Xvfb"),
     program("xauth", "xauth"),
     program("dbus", "dbus-daemon"),
+    // What tells of an owner: keys on that screen, and services on a bus of the tests' own.
+    program("xdotool", "xdotool"),
+    Package { name: "python3-dbusmock", proof: Proof::File("/usr/lib/python3/dist-packages/dbusmock") },
 ];
 
 const BENCH: &[Package] = &[
@@ -117,6 +122,7 @@ fn missing_elsewhere(wanted: &[&Package]) -> Vec<&'static str> {
     let there = |proof| match proof {
         Proof::Program(name) => answers("which", &[name]),
         Proof::Library(name) => answers("pkg-config", &["--exists", name]),
+        Proof::File(path) => std::path::Path::new(path).exists(),
     };
     wanted.iter().filter(|package| !there(package.proof)).map(|package| package.name).collect()
 }

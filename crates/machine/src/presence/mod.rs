@@ -4,18 +4,28 @@
 //! the one that told is named. They are looked at on a thread of their own: often while guests run, seldom otherwise,
 //! and only where the owner's policy asks.
 
+mod dbus;
+mod devices;
 mod heat;
 mod load;
 mod power;
 mod pretend;
 mod programs;
+mod retry;
+mod wayland;
+mod x11;
 
+pub use self::dbus::Bus;
 pub use self::pretend::{Pretended, pretended};
 
+use self::dbus::{Logind, Mutter, NetworkManager, UPower};
+use self::devices::InputDevices;
 use self::heat::Hwmon;
 use self::load::ProcStat;
 use self::power::PowerSupply;
 use self::programs::ProcList;
+use self::wayland::Wayland;
+use self::x11::X11;
 use model::{Presence, ReasonKind, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -142,18 +152,46 @@ pub struct Places {
     pub proc: PathBuf,
     /// The directory of this node's guests, whose processes are not the owner's.
     pub guests: PathBuf,
+    /// Device nodes.
+    pub dev: PathBuf,
+    /// The X11 display, as `DISPLAY` names it.
+    pub display: Option<String>,
+    /// The Wayland compositor's socket.
+    pub wayland: Option<PathBuf>,
+    /// The machine's services.
+    pub system: Bus,
+    /// The user's services.
+    pub session: Bus,
 }
 
 impl Places {
     /// This machine's own.
     pub fn here(data: &Path) -> Places {
-        Places { sys: "/sys".into(), proc: "/proc".into(), guests: data.join("guests") }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let runtime = || variable("XDG_RUNTIME_DIR").map(PathBuf::from).unwrap_or_default();
+        Places {
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+            guests: data.join("guests"),
+            dev: "/dev".into(),
+            display: variable("DISPLAY").and_then(|name| name.into_string().ok()),
+            wayland: variable("WAYLAND_DISPLAY").map(|name| runtime().join(name)),
+            system: Bus::System,
+            session: Bus::Session,
+        }
     }
 }
 
 /// The sources of this machine, for each kind of reason the best first.
 pub fn sources(places: &Places) -> Vec<Box<dyn Source>> {
     vec![
+        Box::new(Wayland::new(places.wayland.clone())),
+        Box::new(Mutter::new(places.session.clone())),
+        Box::new(X11::new(places.display.clone(), places.wayland.is_some())),
+        Box::new(InputDevices::new(places.dev.join("input"), places.sys.join("class/input"))),
+        Box::new(Logind::new(places.system.clone())),
+        Box::new(UPower::new(places.system.clone())),
+        Box::new(NetworkManager::new(places.system.clone())),
         Box::new(PowerSupply::new(places.sys.join("class/power_supply"))),
         Box::new(Hwmon::new(places.sys.join("class/hwmon"))),
         Box::new(ProcList::new(places.proc.clone(), places.guests.clone())),
@@ -255,6 +293,10 @@ pub fn watch(
 fn word(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod against_the_real_thing;
 
 #[cfg(test)]
 mod tests {
