@@ -73,9 +73,16 @@ export const overview = texts({
   quality: ['Quality', 'Qualität'],
   manners: ['Manners', 'Umgang'],
   reputationOf: [
-    { one: 'from {n} lease', other: 'from {n} leases' },
-    { one: 'aus {n} Miete', other: 'aus {n} Mieten' },
+    {
+      one: 'as signed by the other party of {n} lease',
+      other: 'as signed by the other parties of {n} leases',
+    },
+    {
+      one: 'wie die andere Seite von {n} Miete signiert hat',
+      other: 'wie die andere Seite von {n} Mieten signiert hat',
+    },
   ],
+  ofFive: ['{x} of 5', '{x} von 5'],
   noReputation: [
     'Your first lease starts it. Strangers see you as a newcomer.',
     'Deine erste Miete beginnt sie. Fremden giltst du als Neuling.',
