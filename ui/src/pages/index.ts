@@ -3,11 +3,13 @@
 import type { Component } from 'svelte'
 import type { Route } from '../route.svelte'
 import Overview from './overview/Overview.svelte'
+import Rentals from './rentals/Rentals.svelte'
 import Share from './share/Share.svelte'
 import Welcome from './welcome/Welcome.svelte'
 
 export const shown: Partial<Record<Route['page'], Component>> & { overview: Component } = {
   overview: Overview,
   share: Share,
+  rentals: Rentals,
   welcome: Welcome,
 }
