@@ -4,6 +4,7 @@ import type { Component } from 'svelte'
 import type { Route } from '../route.svelte'
 import Overview from './overview/Overview.svelte'
 import Rentals from './rentals/Rentals.svelte'
+import Settings from './settings/Settings.svelte'
 import Share from './share/Share.svelte'
 import Welcome from './welcome/Welcome.svelte'
 
@@ -11,5 +12,6 @@ export const shown: Partial<Record<Route['page'], Component>> & { overview: Comp
   overview: Overview,
   share: Share,
   rentals: Rentals,
+  settings: Settings,
   welcome: Welcome,
 }
