@@ -43,7 +43,8 @@ const PURE: &[(&str, &[&str])] = &[
         "sublet-model",
         &["blake3", "ed25519-dalek", "hex", "serde", "serde_bytes", "serde_ipld_dagcbor", "thiserror"],
     ),
-    ("sublet-engine", &["serde", "thiserror"]),
+    // jiff without `std` is a calendar and no clock: the weekday schedule of an owner follows the zones of the earth.
+    ("sublet-engine", &["jiff", "serde", "thiserror"]),
 ];
 
 /// Below these lie no sources of ours.

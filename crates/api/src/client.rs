@@ -4,11 +4,12 @@ use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::{
-    BenchmarkProgress, Build, Dial, Doctor, Event, Found, Identity, Image, ImageProgress, Images, Import,
-    Inspection, Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Listings, Marks,
-    Measured, Met, More, MyOffer, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer, PaymentWish,
-    Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish,
-    Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
+    BenchmarkProgress, Build, Dashboard, Dial, Doctor, Event, Found, Identity, Image, ImageProgress, Images,
+    Import, Inspection, Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Link, Listings,
+    Marks, Measured, Met, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment,
+    PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query,
+    RecordChecked, Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish,
+    Status, Words,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;
@@ -318,6 +319,27 @@ impl Client {
             Form::Beancount => "beancount",
         };
         Ok(Pieces(self.ask(Method::GET, &format!("/v1/ledger/export?form={form}"), &()).await?.into_body()))
+    }
+
+    /// Where the pages are served.
+    pub async fn dashboard(&self) -> Result<Dashboard, ClientError> {
+        self.get("/v1/dashboard").await
+    }
+
+    /// A link that lets one browser in.
+    pub async fn dashboard_link(&self) -> Result<Link, ClientError> {
+        self.sent(Method::POST, "/v1/dashboard/links", &()).await
+    }
+
+    /// A new passphrase for the local network.
+    pub async fn set_dashboard_passphrase(&self, passphrase: &str) -> Result<(), ClientError> {
+        let new = NewPassphrase { passphrase: passphrase.to_owned() };
+        self.ask(Method::PUT, "/v1/dashboard/passphrase", &new).await.map(drop)
+    }
+
+    /// Ends the sessions of all browsers.
+    pub async fn end_browsers(&self) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, "/v1/dashboard/browsers", &()).await.map(drop)
     }
 
     /// Who the node is.

@@ -1,5 +1,6 @@
 //! What the routes share.
 
+use crate::dashboard::Dashboard;
 use crate::problem::Problem;
 use axum::http::StatusCode;
 use node::NodeHandle;
@@ -27,6 +28,8 @@ pub struct Door {
     pub benchmark: Arc<Semaphore>,
     /// A few images at a time.
     pub transfers: Arc<Semaphore>,
+    /// The pages in a browser.
+    pub dashboard: Dashboard,
     /// Cancelled once the node was shut down through this door.
     pub closed: CancellationToken,
 }
@@ -35,6 +38,7 @@ impl Door {
     /// A door to a node.
     pub fn new(node: NodeHandle) -> Door {
         Door {
+            dashboard: Dashboard::of(&node.config().data),
             node,
             opened: Instant::now(),
             benchmark: Arc::new(Semaphore::new(1)),

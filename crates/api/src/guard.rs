@@ -4,14 +4,16 @@
 //! as well, by its number or by a name that leads to 127.0.0.1; so the Host header must be a loopback name, and a
 //! page of another origin is refused. Over the Unix socket, and inside the program: the owner, by construction.
 
+use crate::dashboard::Dashboard;
 use crate::problem::Problem;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use subtle::ConstantTimeEq;
@@ -27,6 +29,17 @@ pub enum Guard {
         token: Token,
         /// Where it listens.
         port: u16,
+    },
+    /// Besides, a browser that was let in: its cookie shows it. What is no API is for all.
+    Browser {
+        /// What programs have to show.
+        token: Token,
+        /// Which browsers were let in.
+        dashboard: Dashboard,
+        /// Where it listens.
+        port: u16,
+        /// Whether it speaks TLS to the local network; else it is a port of the loopback.
+        secure: bool,
     },
 }
 
@@ -86,22 +99,59 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         },
+        Guard::Browser { token, dashboard, port, secure } => {
+            let headers = request.headers();
+            let is_api = request.uri().path().starts_with("/v1");
+            let allowed = from_here(headers, *port, *secure).and_then(|()| {
+                let known = || session_of(headers, *port, *secure);
+                if !is_api || known().is_some_and(|shown| dashboard.sessions().knows(&shown)) {
+                    return Ok(());
+                }
+                shows(headers, token)
+            });
+            match allowed {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            }
+        }
     }
 }
 
 fn judge(headers: &HeaderMap, token: &Token, port: u16) -> Result<(), Problem> {
+    from_here(headers, port, false)?;
+    shows(headers, token)
+}
+
+/// Whether the request names this door, and comes from no page of another. On the local network a door is named by an
+/// address: a name could be anybody's, and lead here all the same.
+fn from_here(headers: &HeaderMap, port: u16, secure: bool) -> Result<(), Problem> {
     let forbidden = |code, detail: &str| Problem::new(StatusCode::FORBIDDEN, code, detail);
     let is_here = |authority: &str| {
-        ["127.0.0.1", "[::1]", "localhost"].iter().any(|name| authority == format!("{name}:{port}"))
+        let loopback =
+            ["127.0.0.1", "[::1]", "localhost"].iter().any(|name| authority == format!("{name}:{port}"));
+        let on_lan = || {
+            let named = authority.parse::<SocketAddr>().is_ok_and(|address| address.port() == port);
+            named || authority == format!("sublet.local:{port}")
+        };
+        loopback || (secure && on_lan())
     };
     if !text(headers, &HOST).is_some_and(is_here) {
         return Err(forbidden("wrong_host", "the Host header does not name this port of the loopback"));
     }
+    let scheme = if secure { "https://" } else { "http://" };
+    // A page's own requests name the very door that it came from, and not another of this computer.
+    let same = |origin: &str| {
+        text(headers, &HOST).is_some_and(|host| host == origin) || (!secure && is_here(origin))
+    };
     if headers.contains_key(ORIGIN)
-        && !text(headers, &ORIGIN).and_then(|origin| origin.strip_prefix("http://")).is_some_and(is_here)
+        && !text(headers, &ORIGIN).and_then(|origin| origin.strip_prefix(scheme)).is_some_and(same)
     {
         return Err(forbidden("wrong_origin", "a page of another origin may not ask this node"));
     }
+    Ok(())
+}
+
+fn shows(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
     let shown =
         text(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     if token.is(shown.as_bytes()) {
@@ -114,6 +164,19 @@ fn judge(headers: &HeaderMap, token: &Token, port: u16) -> Result<(), Problem> {
     );
     Err(problem
         .hint("Send `Authorization: Bearer TOKEN`; the token is in the file `token` of the data directory."))
+}
+
+/// The name of the cookie. Cookies know no ports, so that two nodes of one computer need two names.
+pub(crate) fn cookie_name(port: u16, secure: bool) -> String {
+    if secure { "__Host-sublet".to_owned() } else { format!("sublet-{port}") }
+}
+
+/// What the cookie of this door shows.
+pub(crate) fn session_of(headers: &HeaderMap, port: u16, secure: bool) -> Option<String> {
+    let name = cookie_name(port, secure);
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, shown)| shown.to_owned())
 }
 
 /// A header that stands there once, as text.

@@ -5,6 +5,7 @@
 //! [`Problem`].
 
 mod client;
+mod dashboard;
 mod door;
 mod export;
 mod guard;
@@ -20,11 +21,12 @@ mod socket;
 mod stream;
 
 pub use client::{Client, ClientError, Events, Pieces, Told};
+pub use dashboard::{Dashboard, Lan};
 pub use export::Form;
 pub use guard::{Guard, Token};
 pub use problem::Problem;
 pub use router::{openapi, router};
-pub use serve::{Announcement, ServeError, Serving, USUAL_PORT, serve, token_path};
+pub use serve::{Announcement, Doors, ServeError, Serving, USUAL_PORT, serve, serve_at, token_path};
 pub use socket::socket_path;
 
 pub use node;

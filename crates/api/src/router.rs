@@ -1,18 +1,19 @@
 //! All routes in one place, each with its description, its limits and its guard.
 
+use crate::dashboard::pages;
 use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people,
-    reputation, settings, settlement,
+    dashboard, identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer,
+    people, reputation, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -40,11 +41,18 @@ pub fn router(node: NodeHandle, guard: Guard) -> Router {
 pub(crate) fn with_door(door: Door, guard: Guard) -> Router {
     let (router, description) = described();
     let described = get(move || std::future::ready(Json(description)));
-    let router = router
-        .route("/v1/openapi.json", described)
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_allowed);
+    let router = router.route("/v1/openapi.json", described);
+    // Below /v1 is the API alone; all else is the pages, where they are served.
+    let pages = match &guard {
+        Guard::Browser { dashboard, port, secure, .. } => Some(pages(dashboard.clone(), *port, *secure)),
+        Guard::Owner | Guard::Token { .. } => None,
+    };
+    let router = match pages {
+        Some(pages) => router.route("/v1/{*rest}", any(unknown)).fallback_service(pages),
+        None => router.fallback(unknown),
+    };
     router
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(guard, guard::check))
         .with_state(door)
@@ -87,6 +95,10 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))
         .routes(routes!(settings::show, settings::set))
+        .routes(routes!(dashboard::show))
+        .routes(routes!(dashboard::link))
+        .routes(routes!(dashboard::passphrase))
+        .routes(routes!(dashboard::end_all))
         .routes(routes!(identity::show))
         .routes(routes!(identity::words))
         .routes(routes!(identity::confirm))

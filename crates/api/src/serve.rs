@@ -1,5 +1,6 @@
 //! The door in the wall: a port of the loopback and a Unix socket, both of which lead to the same routes.
 
+use crate::dashboard::{Dashboard, Lan, tls};
 use crate::door::Door;
 use crate::guard::{Guard, Token};
 use crate::router::with_door;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,21 +90,60 @@ pub struct Serving {
     connections: TaskTracker,
 }
 
+/// Which doors to open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doors {
+    /// The port of the loopback; none: the usual one, or one that is free.
+    pub port: Option<u16>,
+    /// Whether browsers of this computer see the pages there.
+    pub dashboard: bool,
+    /// Where browsers of the local network see them, by TLS and a passphrase.
+    pub lan: Option<SocketAddr>,
+}
+
 /// Serves a node's API on a port of the loopback and on a Unix socket in its data directory. Without a port: the usual
 /// one, or one that is free.
 ///
 /// # Errors
 /// When the port is taken, or the data directory cannot be used.
 pub async fn serve(node: NodeHandle, data: &Path, port: Option<u16>) -> Result<Serving, ServeError> {
+    serve_at(node, data, Doors { port, ..Doors::default() }).await
+}
+
+/// The same, with the doors that are wished for.
+///
+/// # Errors
+/// When a port is taken, or the data directory cannot be used.
+pub async fn serve_at(node: NodeHandle, data: &Path, doors: Doors) -> Result<Serving, ServeError> {
     let token = Token::load(&token_path(data)).map_err(file("use the token in", &token_path(data)))?;
-    let tcp = listen(port).await?;
-    let address = tcp.local_addr().map_err(|source| ServeError::Port { port: port.unwrap_or(0), source })?;
+    let tcp = listen(doors.port).await?;
+    let address =
+        tcp.local_addr().map_err(|source| ServeError::Port { port: doors.port.unwrap_or(0), source })?;
     let unix = socket::listen(data).map_err(file("listen at", &socket_path(data)))?;
     let door = Door::new(node);
     let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
     let serving = Serving { address, data: data.to_owned(), door: door.clone(), stop, connections };
-    let guarded = with_door(door.clone(), Guard::Token { token, port: address.port() });
-    serving.connections.spawn(accept_tcp(serving.host(guarded), tcp));
+    let browsers = |port, secure| {
+        let guard = Guard::Browser { token: token.clone(), dashboard: door.dashboard.clone(), port, secure };
+        with_door(door.clone(), guard)
+    };
+    let local = if doors.dashboard {
+        door.dashboard.open_loopback(address);
+        browsers(address.port(), false)
+    } else {
+        with_door(door.clone(), Guard::Token { token: token.clone(), port: address.port() })
+    };
+    serving.connections.spawn(accept_tcp(serving.host(local), tcp));
+    if let Some(lan) = doors.lan {
+        let wanted = |source| ServeError::Port { port: lan.port(), source };
+        let listener = TcpListener::bind(lan).await.map_err(wanted)?;
+        let address = listener.local_addr().map_err(wanted)?;
+        let (acceptor, fingerprint) =
+            tls::acceptor(data).map_err(file("use the certificate in", &data.join("tls")))?;
+        door.dashboard.open_lan(Lan { address, fingerprint });
+        let host = serving.host(browsers(address.port(), true));
+        serving.connections.spawn(accept_tls(host, listener, acceptor));
+    }
     serving.connections.spawn(accept_unix(serving.host(with_door(door, Guard::Owner)), unix));
     announce(data, address)?;
     Ok(serving)
@@ -140,6 +181,11 @@ fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeErro
 }
 
 impl Serving {
+    /// The pages in a browser.
+    pub fn dashboard(&self) -> &Dashboard {
+        &self.door.dashboard
+    }
+
     /// Returns once the node was shut down through the API.
     pub async fn closed(&self) {
         self.door.closed.cancelled().await;
@@ -168,6 +214,7 @@ impl Serving {
 }
 
 /// What receives connections.
+#[derive(Clone)]
 struct Host {
     router: Router,
     places: Arc<Semaphore>,
@@ -186,6 +233,29 @@ async fn accept_tcp(host: Host, listener: TcpListener) {
                 // Without it only small answers wait longer.
                 let _ = stream.set_nodelay(true);
                 host.serve(stream, place);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// As over TCP, once the two speak TLS. Who does not begin in time loses the place.
+async fn accept_tls(host: Host, listener: TcpListener, acceptor: TlsAcceptor) {
+    while let Some(place) = host.place().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = host.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (acceptor, host) = (acceptor.clone(), host.clone());
+                tokio::spawn(async move {
+                    match timeout(HEADER_TIME, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => host.serve(stream, place),
+                        Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS"),
+                        Err(_) => tracing::debug!("a client said nothing"),
+                    }
+                });
             }
             Err(error) => pause(&error).await,
         }

@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, host, identity, image, lease, ledger, market, offer, owner, peers, people, reputation, run,
-    settings, settle, verify,
+    completions, dashboard, host, identity, image, lease, ledger, market, offer, owner, peers, people,
+    reputation, run, settings, settle, verify,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -83,6 +83,8 @@ pub enum Command {
     Join(people::JoinArgs),
     /// Show who is connected, and meet others.
     Peers(peers::PeersArgs),
+    /// See the pages in a browser.
+    Dashboard(dashboard::DashboardArgs),
     /// Show who you are; write down, lock, move your key.
     Identity(identity::IdentityArgs),
     /// Show or change how this node runs.

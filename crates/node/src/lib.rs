@@ -40,7 +40,7 @@ pub use logs::LogReader;
 pub use rent::Rent;
 pub use run::start;
 pub use settings::Settings;
-pub use vault::{Kept, Vault, VaultError};
+pub use vault::{Kept, Vault, VaultError, stretch};
 
 pub use engine;
 pub use machine;

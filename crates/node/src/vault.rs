@@ -342,12 +342,29 @@ fn person_of(seed: &[u8; 32]) -> PersonId {
     PersonId(Key::from_seed(*seed).id().0)
 }
 
+/// What Argon2id makes of a passphrase, by the parameters that are usual here: some 100 ms and 64 MiB.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn stretch(passphrase: &str, salt: &[u8; 16]) -> Result<[u8; 32], VaultError> {
+    hashed(passphrase, salt, Params::new(MEMORY_KIB, PASSES, LANES, Some(32)))
+}
+
 fn stretched(passphrase: &str, sealed: &Sealed) -> Result<[u8; 32], VaultError> {
+    let params = Params::new(sealed.memory_kib, sealed.passes, sealed.lanes, Some(32));
+    hashed(passphrase, &sealed.salt, params)
+}
+
+fn hashed(
+    passphrase: &str,
+    salt: &[u8; 16],
+    params: Result<Params, argon2::Error>,
+) -> Result<[u8; 32], VaultError> {
     let wrong = |error: argon2::Error| VaultError::Words(error.to_string());
-    let params = Params::new(sealed.memory_kib, sealed.passes, sealed.lanes, Some(32)).map_err(wrong)?;
+    let params = params.map_err(wrong)?;
     let mut key = [0; 32];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(passphrase.as_bytes(), &sealed.salt, &mut key)
+        .hash_password_into(passphrase.as_bytes(), salt, &mut key)
         .map_err(wrong)?;
     Ok(key)
 }

@@ -1,5 +1,6 @@
 //! The routes, one file for each subject. Each is listed once, with its description: `router.rs` collects them.
 
+pub mod dashboard;
 pub mod identity;
 pub mod image;
 pub mod image_store;

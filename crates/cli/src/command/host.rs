@@ -8,9 +8,10 @@ use api::node::machine::guest::Runtime;
 use api::node::net::Net;
 use api::node::store::StoreError;
 use api::node::{Config, Fault, Settings, start};
-use api::{ServeError, Serving, serve, token_path};
+use api::{Doors, ServeError, Serving, serve_at, token_path};
 use clap::Args;
 use serde_json::json;
+use std::net::SocketAddr;
 
 /// How long the node may take to end.
 const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -39,6 +40,12 @@ pub struct HostArgs {
     /// The port of the API, on 127.0.0.1; 0 takes a free one [default: 7391, or a free one].
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// Show the pages to browsers of this computer, by a link that is printed.
+    #[arg(long)]
+    dashboard: bool,
+    /// Show the pages to browsers of the local network, by TLS and the passphrase of `sublet dashboard passphrase`.
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "0.0.0.0:7392")]
+    lan: Option<SocketAddr>,
 }
 
 /// Runs a node until it is told to stop.
@@ -58,8 +65,9 @@ pub async fn run(desk: &Desk<'_>, args: HostArgs) -> Done {
         relay: set.relay || args.relay,
     };
     let config = Config::with(settings, desk.data.clone());
+    let doors = Doors { port: args.port, dashboard: args.dashboard || args.lan.is_some(), lan: args.lan };
     let node = start(config).await.map_err(not_started)?;
-    let serving = serve(node.clone(), &desk.data, args.port).await.map_err(not_served)?;
+    let serving = serve_at(node.clone(), &desk.data, doors).await.map_err(not_served)?;
     tell(desk, &node, &serving).await?;
     tokio::select! {
         () = serving.closed() => {}
@@ -95,6 +103,14 @@ async fn tell(desk: &Desk<'_>, node: &api::node::NodeHandle, serving: &Serving) 
         serving.address,
         token_path(&desk.data).display()
     ))?;
+    if let Some(link) = serving.dashboard().link() {
+        desk.out.line(format!("pages at {link} (once, within ten minutes; then: sublet dashboard)"))?;
+    }
+    if let Some(lan) = serving.dashboard().lan() {
+        desk.out.line(format!("pages for the local network at https://{}/", lan.address))?;
+        desk.out.line(format!("by the certificate {}", lan.fingerprint))?;
+        desk.out.note("nobody is let in before there is a passphrase: `sublet dashboard passphrase`");
+    }
     for address in addresses {
         // As it is given to --bootstrap and to `sublet peers add`.
         let whole = if address.contains("/p2p/") { address } else { format!("{address}/p2p/{peer_id}") };

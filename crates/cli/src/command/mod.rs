@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod dashboard;
 pub mod doctor;
 pub mod host;
 pub mod identity;
@@ -64,6 +65,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Invite(args) => people::invite(&desk, args).await,
         Command::Join(args) => people::join(&desk, &args).await,
         Command::Peers(args) => peers::run(&desk, args).await,
+        Command::Dashboard(args) => dashboard::run(&desk, args).await,
         Command::Identity(args) => identity::run(&desk, args).await,
         Command::Settings(args) => settings::run(&desk, args).await,
         Command::Status => status::run(&desk).await,
