@@ -24,6 +24,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the pages are served, and who was let in. */
+        get: operations["dashboard_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dashboard/browsers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends the sessions of all browsers, and all links that wait. */
+        delete: operations["dashboard_end_all"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dashboard/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A link that lets one browser of this computer in. */
+        post: operations["dashboard_link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dashboard/passphrase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** A new passphrase for the local network. Who was let in by the old one stays; see `DELETE /v1/dashboard/browsers`. */
+        put: operations["dashboard_passphrase"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/doctor": {
         parameters: {
             query?: never;
@@ -962,6 +1030,15 @@ export interface components {
             /** @description How much. */
             amount: components["schemas"]["Money"];
         };
+        /** @description A browser that was let in. */
+        Browser: {
+            /** @description How it calls itself. */
+            agent: string;
+            /** @description When it was last here, to the hour. */
+            last: components["schemas"]["Moment"];
+            /** @description When it was let in. */
+            since: components["schemas"]["Moment"];
+        };
         /** @description A folder that becomes an image. */
         Build: {
             /**
@@ -1051,6 +1128,16 @@ export interface components {
             schedule?: components["schemas"]["Schedule"] | null;
             /** @description For these they run slower. */
             throttles: string[];
+        };
+        /** @description Where the pages are served, and to whom. */
+        Dashboard: {
+            /** @description Where this computer's browsers reach them; none: `sublet host --dashboard` serves them. */
+            address?: string | null;
+            /** @description Browsers that were let in. */
+            browsers: components["schemas"]["Browser"][];
+            lan?: components["schemas"]["LanDoor"] | null;
+            /** @description Whether there is a passphrase for the local network. */
+            passphrase_set: boolean;
         };
         /** @description A device of a person. */
         Device: {
@@ -1527,6 +1614,13 @@ export interface components {
          * @enum {string}
          */
         KeyPlace: "here" | "locked" | "away";
+        /** @description The door to the local network. */
+        LanDoor: {
+            /** @description Where it listens. */
+            address: string;
+            /** @description SHA-256 of its certificate, to be compared once with what the browser shows. */
+            fingerprint: string;
+        };
         /** @description A lease, as this node sees it. */
         Lease: {
             /** @description When it was agreed. */
@@ -1590,6 +1684,11 @@ export interface components {
          * @enum {string}
          */
         Lending: "by_rules" | "always" | "never";
+        /** @description A way in. */
+        Link: {
+            /** @description It works once, within ten minutes. */
+            url: string;
+        };
         /** @description An offer of another machine. */
         Listing: components["schemas"]["Share"] & {
             /** @description The processor's architecture, as OCI names it. */
@@ -1753,6 +1852,11 @@ export interface components {
         } | {
             /** @enum {string} */
             policy: "internet";
+        };
+        /** @description A new passphrase for the local network. */
+        NewPassphrase: {
+            /** @description At least ten characters. */
+            passphrase: string;
         };
         /** @description Whether neighbours may have an image. */
         Openness: {
@@ -2710,6 +2814,118 @@ export interface operations {
                 content: {
                     "text/event-stream": components["schemas"]["Measured"];
                 };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dashboard_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dashboard"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dashboard_end_all: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dashboard_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Link"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dashboard_passphrase: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassphrase"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Why not. */
             default: {

@@ -18,8 +18,8 @@ export const earnings = texts({
   toShare: ['Set up sharing', 'Teilen einrichten'],
   owed: ['Who owes whom', 'Wer schuldet wem'],
   owedNothing: ['Nobody owes anybody anything', 'Niemand schuldet jemandem etwas'],
-  oweYou: ['owes you', 'schuldet dir'],
-  youOwe: ['you owe', 'du schuldest'],
+  oweYou: ['{name} owes you', '{name} schuldet dir'],
+  youOwe: ['You owe {name}', 'Du schuldest {name}'],
   settle: ['I have paid', 'Ich habe bezahlt'],
   settleTitle: ['Settle with {name}', 'Mit {name} abrechnen'],
   settleHint: [

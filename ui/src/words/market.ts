@@ -11,7 +11,7 @@ export const market = texts({
   disk: ['Disk, MiB', 'Platte, MiB'],
   hours: ['Hours', 'Stunden'],
   cap: ['At most an hour', 'Höchstens je Stunde'],
-  anyPrice: ['any price', 'jeder Preis'],
+  anyPrice: ['any', 'egal'],
   currency: ['Currency', 'Währung'],
   credits: ['Credits', 'Punkte'],
   mode: ['Way of paying', 'Art der Bezahlung'],

@@ -58,7 +58,7 @@ export const people = texts({
   ],
   link: ['Link', 'Link'],
   picture: ['The link as a QR code', 'Der Link als QR-Code'],
-  open: ['Open invites', 'Offene Einladungen'],
+  open: ['Invites', 'Einladungen'],
   answered: ['{used} of {uses} answered, until {time}', '{used} von {uses} beantwortet, bis {time}'],
   withdraw: ['Withdraw', 'Zurückziehen'],
   withdrawn: ['The invite is no longer good.', 'Die Einladung gilt nicht mehr.'],
