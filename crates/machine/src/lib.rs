@@ -7,3 +7,4 @@ pub mod image;
 pub mod inventory;
 pub mod network;
 pub mod presence;
+pub mod selftest;

@@ -72,7 +72,7 @@ const LEAST_CPU: u32 = 10;
 
 /// The warden, the runtime and its helper live in the group beside the guest's processes; and so does, for a moment, the
 /// runtime that begins another program.
-const RUNTIME_PIDS: u32 = 8;
+pub(crate) const RUNTIME_PIDS: u32 = 8;
 
 impl Hierarchy {
     /// Looks for groups that we may divide, and prepares them.
@@ -235,6 +235,11 @@ impl Group {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         })
+    }
+
+    /// A group that still exists.
+    pub fn left(&self) -> Option<PathBuf> {
+        self.dirs().into_iter().map(|(_, dir)| dir).find(|dir| dir.exists())
     }
 
     /// Kills what is left in the groups, and waits until it is gone.

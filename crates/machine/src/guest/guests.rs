@@ -21,11 +21,12 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::cgroup::Hierarchy;
+use super::defences::Defences;
 use super::error::{Doing, GuestError};
 use super::exec::{self, Exec, ExecSpec, Input};
 use super::ids::Ids;
 use super::log::{self, LogChunk};
-use super::record::{Ending, GuestDir, Loss, Orders};
+use super::record::{Ending, GuestDir, Loss, Orders, Usage};
 use super::runtime::Runtime;
 use super::spec::{GuestId, GuestSpec};
 use super::supervisor::RUNNING;
@@ -75,6 +76,21 @@ impl Guests {
     pub fn with_runtime(mut self, runtime: Runtime) -> Guests {
         self.runtime = Some(runtime);
         self
+    }
+
+    /// What runs guests, if there is anything that can.
+    pub fn runtime(&self) -> Option<&Runtime> {
+        self.runtime.as_ref()
+    }
+
+    /// What a guest has used until now, or until its end.
+    pub async fn usage(&self, id: GuestId) -> Result<Usage, GuestError> {
+        Ok(self.shared.find(&id).await?.usage)
+    }
+
+    /// Bytes of a guest's log on the owner's disk.
+    pub fn log_kept(&self, id: GuestId) -> u64 {
+        log::kept(self.shared.dir(&id).path())
     }
 
     /// Starts a guest, and returns when its program runs. If it runs already, or has run, nothing is done: an id is
@@ -266,7 +282,7 @@ impl Guests {
         let others = self.shared.ids()?.into_iter().filter_map(|id| self.shared.dir(&id).orders().ok());
         let taken: HashSet<Ids> = others.map(|orders| orders.ids).collect();
         let ids = Ids::for_guest(&spec.id, &taken)?;
-        let orders = Orders { spec: spec.clone(), ids, hierarchy, runtime };
+        let orders = Orders { spec: spec.clone(), ids, hierarchy, runtime, defences: Defences::default() };
         let lock = dir.create(&orders).doing("make the guest's directory")?;
         Ok((orders, lock))
     }

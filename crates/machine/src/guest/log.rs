@@ -134,6 +134,13 @@ pub fn read(dir: &Path, from: u64) -> io::Result<LogChunk> {
     Ok(chunk)
 }
 
+/// Bytes that it takes on the disk.
+pub fn kept(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let pieces = files.filter(|file| file.file_name().to_string_lossy().starts_with(PREFIX));
+    pieces.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
 fn read_pieces(file: &File, start: u64, chunk: &mut LogChunk, budget: &mut u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     loop {

@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod connection;
+mod defences;
 mod error;
 mod exec;
 mod guests;
@@ -25,7 +26,7 @@ mod warden;
 mod watch;
 mod wire;
 
-pub(crate) use self::cgroup::{Hierarchy, guests_cpu};
+pub(crate) use self::cgroup::{Hierarchy, RUNTIME_PIDS, guests_cpu};
 pub use self::error::{ExecRefusal, GuestError, IdsError, LimitError, Os, Remedy, StartError};
 pub use self::exec::{Exec, ExecOutput, ExecSpec, Input, Said, Size};
 pub use self::guests::Guests;
@@ -36,7 +37,10 @@ pub use self::runtime::Runtime;
 pub(crate) use self::runtime::find_in_path;
 pub use self::settings::{Restart, Settings, Tmpfs};
 pub use self::spec::{Grace, GuestId, GuestSpec, LimitName, Limits, SpecError};
-pub use self::supervisor::supervise;
+pub use self::supervisor::{supervise, supervise_without};
+
+use std::fs;
+use std::path::Path;
 
 use self::record::Ending;
 use self::wire::LiveState;
@@ -101,6 +105,16 @@ pub enum GuestState {
     },
 }
 
+/// What is left on this machine of a guest that was removed: a directory, a control group, a mount.
+pub(crate) fn remains(root: &Path, id: &GuestId) -> Option<String> {
+    let dir = root.join(id.to_string());
+    let group = Hierarchy::find().ok().and_then(|hierarchy| hierarchy.group(id).left());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = mounts.lines().find(|line| line.contains(&id.to_string())).map(str::to_owned);
+    let dir = Some(dir).filter(|dir| dir.exists());
+    dir.or(group).map(|path| path.display().to_string()).or(mount)
+}
+
 impl Ending {
     fn into_state(self, at: u64) -> GuestState {
         match self {
@@ -118,5 +132,18 @@ impl From<LiveState> for GuestState {
             LiveState::Running => GuestState::Running,
             LiveState::Frozen => GuestState::Frozen,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_guest_is_seen() {
+        let (root, id) = (tempfile::tempdir().unwrap(), GuestId::new([3; 32]));
+        assert_eq!(remains(root.path(), &id), None);
+        fs::create_dir(root.path().join(id.to_string())).unwrap();
+        assert!(remains(root.path(), &id).is_some());
     }
 }

@@ -2,23 +2,25 @@
 
 use serde_json::{Value, json};
 
+use super::defences::{self, Defences};
 use super::exec::ExecSpec;
-use super::ids::Ids;
 use super::image_users::User;
+use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
 use super::settings::Settings;
-use super::spec::GuestSpec;
+use super::spec::{GuestSpec, Limits};
 
 /// The runtime's `config.json` for a root file system at `root`. `open_files` is the limit that this machine allows.
 ///
 /// There is no network namespace in it: the guest inherits the supervisor's, which has nothing but a loopback device,
 /// and over which it has no power. There is no /sys: it tells much of the machine and guests do not need it.
-pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: u64) -> Value {
+pub fn config(orders: &Orders, user: &User, root: &str, open_files: u64) -> Value {
+    let Orders { spec, ids, .. } = orders;
     // The runtime has the outer namespace's 0; the guest's 0 is its 1.
     let map = json!([{ "containerID": 0, "hostID": 1, "size": ids.count() }]);
     let namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"].map(|kind| json!({ "type": kind }));
-    json!({
+    let config = json!({
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": { "path": root, "readonly": false },
@@ -27,7 +29,7 @@ pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: 
             mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
             mount("/dev", "tmpfs", &["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"]),
             mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size(spec), "nr_inodes=1024"]),
+            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size(spec), &format!("nr_inodes={}", Limits::SHARED_FILES)]),
             mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         ],
         "linux": {
@@ -38,7 +40,8 @@ pub fn config(spec: &GuestSpec, ids: &Ids, user: &User, root: &str, open_files: 
             "readonlyPaths": READ_ONLY,
             "seccomp": seccomp::profile(),
         },
-    })
+    });
+    if orders.defences == Defences::default() { config } else { defences::weakened(config, orders) }
 }
 
 /// The guest's own program, and what every program in the guest has in common with it.
@@ -53,7 +56,7 @@ fn process(spec: &GuestSpec, user: &User, open_files: u64) -> Value {
         "cwd": spec.cwd,
         "noNewPrivileges": true,
         "capabilities": {
-            "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,
+            "bounding": POWERS, "effective": POWERS, "permitted": POWERS, "inheritable": none, "ambient": none,
         },
         // When the machine runs out of memory, a guest goes before any program of the owner, and before the
         // runtime that holds it.
@@ -84,8 +87,15 @@ pub fn another_process(spec: &GuestSpec, another: &ExecSpec, user: &User, open_f
     process
 }
 
+/// What images need that give up root by themselves, after they have made their files ready: databases, web servers.
+/// These powers reach no further than the guest's own user namespace: over files and processes of its own ids, which
+/// are nobody's on the machine. None of them gives power over the kernel, the network, or other processes, and the
+/// system calls that others begin with are refused all the same.
+const POWERS: [&str; 7] =
+    ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"];
+
 /// What tells of the machine's hardware, kernel and boot, or of other people's work.
-const MASKED: [&str; 17] = [
+const MASKED: [&str; 18] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/cmdline",
@@ -94,6 +104,7 @@ const MASKED: [&str; 17] = [
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
+    "/proc/key-users",
     "/proc/keys",
     "/proc/kmsg",
     "/proc/latency_stats",
@@ -119,11 +130,10 @@ pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
     spec.env.iter().cloned().chain(missing.map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
-fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
+pub(super) fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": kind, "source": kind, "options": options })
 }
 
-/// Shared memory counts as the guest's memory anyway; a quarter of it is what databases expect at most.
 fn shm_size(spec: &GuestSpec) -> String {
-    format!("size={}", spec.limits.memory / 4)
+    format!("size={}", spec.limits.shared_memory())
 }

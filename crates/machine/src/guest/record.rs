@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Hierarchy;
+use super::defences::Defences;
 use super::error::StartError;
 use super::ids::Ids;
 use super::runtime::Runtime;
@@ -37,6 +38,9 @@ pub struct Orders {
     pub hierarchy: Hierarchy,
     /// What runs it.
     pub runtime: Runtime,
+    /// Never written down: see [`Defences`].
+    #[serde(skip)]
+    pub defences: Defences,
 }
 
 /// How a guest ended.

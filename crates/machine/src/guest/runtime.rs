@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,11 @@ impl Runtime {
         ["crun", "runc"].into_iter().find_map(find_in_path).map(Runtime::at)
     }
 
+    /// The one of this name, if it is installed.
+    pub fn named(name: &str) -> Option<Runtime> {
+        find_in_path(name).map(Runtime::at)
+    }
+
     /// This one.
     pub fn at(program: PathBuf) -> Runtime {
         Runtime { program }
@@ -37,6 +43,21 @@ impl Runtime {
     /// Its name, by which people know it.
     pub fn name(&self) -> String {
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Its name and version, as in an offer: `crun 1.8.1`.
+    pub fn description(&self) -> String {
+        let version = Command::new(&self.program).arg("--version").output();
+        let text =
+            version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        let number = first.split_whitespace().last().unwrap_or_default();
+        format!("{} {number}", self.name()).trim().to_owned()
+    }
+
+    /// Whether it brings a kernel of its own, whose threads and memory count as the guest's.
+    pub fn is_heavy(&self) -> bool {
+        self.name() == "runsc"
     }
 
     /// crun refuses to run where both versions of control groups are mounted, even when told to leave them alone; runc

@@ -38,11 +38,12 @@ use rustix::process::{
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::cgroup::{Entrance, Hierarchy};
+use super::defences::Defences;
 use super::error::StartError;
 use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
 use super::record::Orders;
-use super::spec::{GuestSpec, Limits};
+use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
 use super::{oci, sys, wire};
 
@@ -50,8 +51,13 @@ use super::{oci, sys, wire};
 pub const STAGE: &str = "/mnt";
 
 /// The namespaces of a guest's first process.
-pub const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID;
+pub fn namespaces(defences: Defences) -> libc::c_int {
+    let own = |has_own: bool, kind| if has_own { kind } else { 0 };
+    libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | own(defences.users, libc::CLONE_NEWUSER)
+        | own(defences.network, libc::CLONE_NEWNET)
+}
 
 /// What the supervisor hands to the first process.
 pub struct Inheritance {
@@ -156,6 +162,7 @@ fn build(
         .map_err(StartError::sandbox("make the guest's mounts private"))?;
     mount("proc", "/proc", "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
         .map_err(StartError::sandbox("mount /proc for the runtime"))?;
+    let groups = show_groups(orders).map_err(StartError::sandbox("show the control groups to a test"))?;
     hide_groups(orders).map_err(StartError::sandbox("hide the control groups from the runtime"))?;
     open_loopback().map_err(StartError::sandbox("bring the guest's loopback device up"))?;
 
@@ -163,7 +170,12 @@ fn build(
         Some(layers) => layers,
         None => orders.spec.layers.iter().map(|path| clone_mount(path)).collect::<Result<_, _>>()?,
     };
-    let root = lay_over_each_other(&layers, &orders.spec.limits)?;
+    let root = lay_over_each_other(&layers, orders)?;
+    if let Some(groups) = groups {
+        fs::create_dir(GROUPS)
+            .and_then(|()| Ok(move_mount(groups, "", CWD, GROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
+            .map_err(StartError::sandbox("show the control groups to a test"))?;
+    }
     let user = furnish(orders, root.as_fd())?;
     write_config(orders, &user)?;
     let scratch = File::open(".").map_err(StartError::sandbox("open the runtime's directory"))?;
@@ -189,6 +201,15 @@ fn die_with_supervisor(channel: BorrowedFd<'_>) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Where a test without defences finds the control groups.
+pub const GROUPS: &str = "/mnt/groups";
+
+fn show_groups(orders: &Orders) -> rustix::io::Result<Option<OwnedFd>> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if orders.defences.paths { Ok(None) } else { open_tree(CWD, "/sys/fs/cgroup", flags).map(Some) }
+}
+
 fn hide_groups(orders: &Orders) -> rustix::io::Result<()> {
     match orders.hierarchy {
         Hierarchy::V1 { .. } if orders.runtime.dreads_mixed_groups() => {
@@ -206,7 +227,8 @@ fn open_loopback() -> io::Result<()> {
 }
 
 /// Mounts everything and stands in the scratch directory afterwards. Returns the guest's root directory.
-fn lay_over_each_other(layers: &[OwnedFd], limits: &Limits) -> Result<OwnedFd, StartError> {
+fn lay_over_each_other(layers: &[OwnedFd], orders: &Orders) -> Result<OwnedFd, StartError> {
+    let (limits, defences) = (&orders.spec.limits, orders.defences);
     let tmpfs = |at: &str, size: u64, inodes: u64| {
         let options =
             CString::new(format!("size={size},nr_inodes={inodes},mode=755")).map_err(io::Error::from)?;
@@ -234,6 +256,7 @@ fn lay_over_each_other(layers: &[OwnedFd], limits: &Limits) -> Result<OwnedFd, S
         .and_then(|()| Ok(give_to_guest_root(CWD, "top/upper")?))
         .map_err(StartError::sandbox("make the guest's disk"))?;
 
+    let own = |on: bool, flag| if on { flag } else { MountFlags::empty() };
     let lower: Vec<String> = (0..layers.len()).rev().map(|i| format!("l{i}")).collect();
     let options = format!("lowerdir={},upperdir=top/upper,workdir=top/work,userxattr", lower.join(":"));
     CString::new(options)
@@ -243,7 +266,7 @@ fn lay_over_each_other(layers: &[OwnedFd], limits: &Limits) -> Result<OwnedFd, S
                 "overlay",
                 "root",
                 "overlay",
-                MountFlags::NOSUID | MountFlags::NODEV,
+                own(defences.powers, MountFlags::NOSUID) | own(defences.devices, MountFlags::NODEV),
                 options.as_c_str(),
             )?)
         })
@@ -349,7 +372,7 @@ fn find_program(root: BorrowedFd<'_>, spec: &GuestSpec, user: &User) -> Result<(
 
 fn write_config(orders: &Orders, user: &User) -> Result<(), StartError> {
     let open_files = open_files(&orders.spec);
-    let config = oci::config(&orders.spec, &orders.ids, user, &format!("{STAGE}/root"), open_files);
+    let config = oci::config(orders, user, &format!("{STAGE}/root"), open_files);
     fs::write("config.json", config.to_string())
         .map_err(StartError::sandbox("write the runtime's configuration"))
 }

@@ -123,6 +123,14 @@ impl Limits {
     pub fn ram(&self) -> u64 {
         self.memory.saturating_add(self.disk)
     }
+
+    /// Files that it may make in /dev/shm.
+    pub const SHARED_FILES: u64 = 1024;
+
+    /// Bytes that it may put into /dev/shm. They count as its memory anyway; a quarter is what databases expect at most.
+    pub fn shared_memory(&self) -> u64 {
+        self.memory / 4
+    }
 }
 
 /// How long a guest lives without a node: longer than an update of ours takes, shorter than a tenant would pay in vain.

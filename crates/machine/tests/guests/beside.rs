@@ -55,7 +55,7 @@ async fn another_program_is_held_as_the_guest_s_own(house: House) {
     let mut exec = house.guests.exec(spec.id, &another).await.expect("it begins");
     let (text, _) = all(&mut exec.output).await;
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    for fact in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+    for fact in ["CapEff:\t0000000000000000", "CapBnd:\t00000000000000fb", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         assert!(lines.contains(&fact), "{fact}: {text}");
     }
     for fact in ["inn", "/work", "33", "blue round", "held", "1"] {

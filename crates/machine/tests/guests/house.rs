@@ -205,6 +205,11 @@ impl House {
         }
     }
 
+    /// A path in the house's own directory.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub fn image(&self) -> PathBuf {
         self.dir.path().join("layer")
     }

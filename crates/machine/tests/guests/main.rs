@@ -5,6 +5,7 @@
 
 mod beside;
 mod ending;
+mod hostile;
 mod house;
 mod isolation;
 mod limits;
@@ -24,13 +25,18 @@ use tokio::time::timeout;
 use house::House;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("supervise") {
-        guest::supervise();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("supervise") => guest::supervise(),
+        Some("supervise-without") => guest::supervise_without(&words[1].split(',').collect::<Vec<_>>()),
+        Some("hostile") => return hostile::run(&words[1..]),
+        Some(_) | None => {}
     }
     let mut arguments = Arguments::from_args();
     // Guests share the processors with each other and with the machine's other work; times stay meaningful.
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials = [
+        hostile::trials(),
         isolation::trials(),
         limits::trials(),
         ending::trials(),
@@ -75,8 +81,11 @@ fn why_not_here(name: &str) -> Option<String> {
     Some(format!("{}: {}", missing.name, missing.detail))
 }
 
-const ROOT_ONLY: [&str; 5] = [
-    "a_guest_has_no_power_even_as_root",
+const ROOT_ONLY: [&str; 8] = [
+    "the_sandbox_holds_as_root",
+    "the_sandbox_holds_without_root",
+    "every_probe_gets_through_where_there_is_no_sandbox",
+    "a_guest_has_no_power_over_the_machine_even_as_root",
     "a_guest_is_nobody_on_this_machine",
     "layers_lie_over_each_other",
     "what_a_guest_writes_does_not_reach_its_image",

@@ -32,6 +32,7 @@ use self::start::{allow_files, start_first_process};
 use self::stop::{Hold, Stop};
 use self::talk::{Client, listen_in};
 use super::cgroup::Group;
+use super::defences::Defences;
 use super::error::StartError;
 use super::log::{LogWriter, Stream};
 use super::record::{End, Ending, GuestDir, Orders, Usage};
@@ -55,10 +56,24 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// Call it first thing in `main`, before there is any thread: it forks. It never returns. Its standard input is the
 /// lock on the directory, its standard output a pipe to the node.
 pub fn supervise() -> ! {
+    supervise_with(Defences::default())
+}
+
+/// The same, with a sandbox that lacks the named parts of [`Defences`]. Only to show that the isolation test would notice.
+#[doc(hidden)]
+pub fn supervise_without(defences: &[&str]) -> ! {
+    supervise_with(Defences::without(defences))
+}
+
+fn supervise_with(defences: Defences) -> ! {
     // The node's terminal must not end the guest; fails only if we are a session's leader already.
     let _ = setsid();
     let dir = GuestDir::here();
-    let outcome = dir.orders().and_then(|orders| oversee(&dir, &orders));
+    let outcome = dir.orders().and_then(|mut orders| {
+        orders.defences = defences;
+        orders.spec.limits = defences.loosen(orders.spec.limits);
+        oversee(&dir, &orders)
+    });
     if let Err(error) = outcome {
         eprintln!("sublet supervisor: {error}");
         process::exit(1);

@@ -41,12 +41,13 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let (ours, stdio) =
         make_ends(orders).map_err(StartError::sandbox("make pipes for the guest's output"))?;
     let entrance = group.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
-    let first = sys::clone_into(sandbox::NAMESPACES, Some(entrance.born_into.as_fd()))
+    let first = sys::clone_into(sandbox::namespaces(orders.defences), Some(entrance.born_into.as_fd()))
         .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
         sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, stdio });
     };
-    let ready = orders.ids.map(first.pid).and_then(|()| {
+    let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
+    let ready = mapped.and_then(|()| {
         join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
         let doors = Doors::open(&orders.spec.network)
             .map_err(StartError::sandbox("make the sockets of the guest's way out"))?;

@@ -1,0 +1,277 @@
+//! Whether the sandbox of this machine holds: a hostile guest of our own is run in it, by the same road as every guest,
+//! and tries to get out, to look out, and to take more than it was given.
+//!
+//! What only the machine can see (memory, processor time, the log's size, what is left behind) is judged here; the rest
+//! the guest says itself, since it is ours.
+
+mod bait;
+mod messages;
+mod report;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use self::bait::Bait;
+pub use self::report::{Report, Tried};
+use crate::guest::{
+    Grace, GuestError, GuestEvent, GuestId, GuestSpec, Guests, Limits, RUNTIME_PIDS, Runtime, Stream, remains,
+};
+use crate::network::{Internet, Network};
+
+/// The hostile guest: crates/machine/hostile, linked statically by build.rs.
+static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile"));
+
+/// All probes together take some fifteen seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How to run it.
+pub struct Setup {
+    /// A directory of the test's own. It is emptied before and after.
+    pub dir: PathBuf,
+    /// The command that runs this program as a supervisor, as for [`Guests::open`].
+    pub supervisor: Vec<OsString>,
+    /// The OCI runtime; the best installed one if none is named.
+    pub runtime: Option<Runtime>,
+    /// Only probes whose names begin with one of these words, separated by commas; all if empty.
+    pub only: String,
+}
+
+/// Why it could not be run. A sandbox that does not hold is no error: see [`Report`].
+#[derive(Debug, Error)]
+pub enum SelftestError {
+    /// The guest did not start, or was lost.
+    #[error("the hostile guest did not run: {0}")]
+    Guest(#[from] GuestError),
+    /// Files or sockets of the test.
+    #[error("the isolation test could not {doing}: {source}")]
+    Prepare {
+        /// What.
+        doing: &'static str,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It ended before its last probe.
+    #[error("the hostile guest ended after {0} probes, without a last word")]
+    Cut(usize),
+    /// It took too long.
+    #[error("the hostile guest did not end within {} s", PATIENCE.as_secs())]
+    Slow,
+}
+
+/// A line of the guest's.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Tried(Tried),
+    End { probes: usize },
+}
+
+/// Runs the hostile guest. `told` hears of each probe as it is tried. Dropping the future leaves a guest that its grace
+/// ends; the next test removes what is left of it.
+pub async fn isolation(setup: Setup, mut told: impl FnMut(&Tried)) -> Result<Report, SelftestError> {
+    let started = Instant::now();
+    let preparing = |doing| move |source| SelftestError::Prepare { doing, source };
+    let layer = setup.dir.join("layer");
+    let (events_in, mut events) = mpsc::channel(4);
+    let guests =
+        Guests::open(setup.dir.join("guests"), setup.supervisor, events_in, Arc::new(Internet::default()))?;
+    clear(&guests).await?;
+    let guests = match &setup.runtime {
+        Some(runtime) => guests.with_runtime(runtime.clone()),
+        None => guests,
+    };
+    make_layer(&layer).map_err(preparing("make the hostile guest's image"))?;
+    let bait = Bait::lay(&setup.dir).map_err(preparing("lay out what the guest must not reach"))?;
+    let mut spec = spec(&layer, guests.runtime().is_some_and(Runtime::is_heavy));
+    spec.args.extend(bait.words());
+    spec.args.extend(words(&spec.limits));
+    spec.args.push(format!("only={}", setup.only));
+
+    guests.start(&spec).await?;
+    let followed = follow(&guests, &spec, &mut told);
+    let (mut tried, peaks) = match tokio::time::timeout(PATIENCE, followed).await {
+        Ok(done) => done?,
+        Err(_) => {
+            guests.stop(spec.id, Duration::ZERO).await?;
+            guests.remove(spec.id).await?;
+            return Err(SelftestError::Slow);
+        }
+    };
+    let ended = events.recv().await;
+    if !matches!(ended, Some(GuestEvent::Exited { .. })) {
+        return Err(SelftestError::Cut(tried.len()));
+    }
+    let mut seen = judge(&guests, &spec, &layer, &peaks).await?;
+    guests.remove(spec.id).await?;
+    let left = remains(&setup.dir.join("guests"), &spec.id);
+    seen.push(Tried::new("seen.remains", left.is_none(), left.unwrap_or_else(|| "nothing".into())));
+    seen.retain(|one| {
+        setup.only.is_empty() || setup.only.split(',').any(|start| one.probe.starts_with(start))
+    });
+    seen.iter().for_each(&mut told);
+    tried.append(&mut seen);
+    drop(bait);
+    let runtime = guests.runtime().map(Runtime::description).unwrap_or_default();
+    let _ = fs::remove_dir_all(&setup.dir);
+    Ok(Report::new(tried, runtime, PROGRAM, started.elapsed()))
+}
+
+/// What an earlier test left that was ended in its middle.
+async fn clear(guests: &Guests) -> Result<(), GuestError> {
+    for seen in guests.seen().await? {
+        guests.stop(seen.id, Duration::ZERO).await?;
+        guests.remove(seen.id).await?;
+    }
+    Ok(())
+}
+
+fn make_layer(layer: &Path) -> io::Result<()> {
+    let directory = |name: &str, mode| {
+        fs::create_dir_all(layer.join(name))?;
+        fs::set_permissions(layer.join(name), fs::Permissions::from_mode(mode))
+    };
+    ["", "dev", "etc", "proc"].iter().try_for_each(|name| directory(name, 0o755))?;
+    directory("tmp", 0o1777)?;
+    let program = layer.join("hostile");
+    fs::write(&program, PROGRAM)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+}
+
+/// Small limits: then the bombs are small, too.
+fn spec(layer: &Path, heavy: bool) -> GuestSpec {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&rustix::process::getpid().as_raw_nonzero().get().to_le_bytes().repeat(2));
+    GuestSpec {
+        id: GuestId::new(id),
+        layers: vec![layer.to_owned()],
+        args: vec!["/hostile".into()],
+        env: vec![],
+        cwd: "/".into(),
+        user: String::new(),
+        hostname: "guest".into(),
+        limits: Limits {
+            cpu_millis: 150,
+            memory: if heavy { 384 << 20 } else { 48 << 20 },
+            disk: 12 << 20,
+            inodes: 512,
+            pids: if heavy { 2048 } else { 40 },
+            open_files: 256,
+            log_bytes: 256 << 10,
+        },
+        network: Network::default(),
+        run: Default::default(),
+        grace: Grace::default(),
+    }
+}
+
+/// The guest's limits, in its own words.
+fn words(limits: &Limits) -> Vec<String> {
+    let Limits { cpu_millis, memory, disk, inodes, pids, open_files, log_bytes } = limits;
+    vec![
+        format!("cpu_millis={cpu_millis}"),
+        format!("memory={memory}"),
+        format!("disk={disk}"),
+        format!("inodes={inodes}"),
+        format!("shm={}", limits.shared_memory()),
+        format!("shm_inodes={}", Limits::SHARED_FILES),
+        // What its keepers do not need, it can have.
+        format!("pids={}", pids + RUNTIME_PIDS),
+        format!("open_files={open_files}"),
+        format!("log={log_bytes}"),
+    ]
+}
+
+/// What was seen from outside while the guest ran.
+#[derive(Default)]
+struct Peaks {
+    /// Processor time in thousandths of a core, the most over one second.
+    cpu_millis: u64,
+    log_kept: u64,
+}
+
+async fn follow(
+    guests: &Guests,
+    spec: &GuestSpec,
+    told: &mut impl FnMut(&Tried),
+) -> Result<(Vec<Tried>, Peaks), SelftestError> {
+    let (mut tried, mut peaks) = (Vec::new(), Peaks::default());
+    let (mut offset, mut rest) = (0, Vec::new());
+    let (mut since, mut used) = (Instant::now(), 0);
+    let mut last = None;
+    loop {
+        let chunk = guests.logs(spec.id, offset, Duration::from_millis(250)).await?;
+        offset = chunk.next;
+        rest.extend(
+            chunk.pieces.into_iter().filter(|piece| piece.stream == Stream::Out).flat_map(|p| p.bytes),
+        );
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(Line::Tried(one)) => {
+                    told(&one);
+                    tried.push(one);
+                }
+                Ok(Line::End { probes }) => last = Some(probes),
+                // The beginning of a line that the log no longer kept.
+                Err(_) => {}
+            }
+        }
+        if chunk.ended {
+            return if last == Some(tried.len()) {
+                Ok((tried, peaks))
+            } else {
+                Err(SelftestError::Cut(tried.len()))
+            };
+        }
+        if since.elapsed() >= Duration::from_secs(1) {
+            let usage = guests.usage(spec.id).await?;
+            let passed = since.elapsed();
+            let millis = u128::from(usage.cpu_ms.saturating_sub(used)) * 1000 / passed.as_millis().max(1);
+            peaks.cpu_millis = peaks.cpu_millis.max(millis as u64);
+            peaks.log_kept = peaks.log_kept.max(guests.log_kept(spec.id));
+            (since, used) = (Instant::now(), usage.cpu_ms);
+        }
+    }
+}
+
+async fn judge(
+    guests: &Guests,
+    spec: &GuestSpec,
+    layer: &Path,
+    peaks: &Peaks,
+) -> Result<Vec<Tried>, SelftestError> {
+    let limits = &spec.limits;
+    let usage = guests.usage(spec.id).await?;
+    let kept = peaks.log_kept.max(guests.log_kept(spec.id));
+    // The kernel hands out processor time by the tenth of a second: one more at either end.
+    let cpu = u64::from(limits.cpu_millis) * 12 / 10 + 30;
+    let untouched = fs::read(layer.join("hostile")).is_ok_and(|bytes| bytes == PROGRAM)
+        && fs::read_dir(layer.join("tmp")).is_ok_and(|mut entries| entries.next().is_none());
+    Ok(vec![
+        Tried::new(
+            "seen.memory",
+            usage.memory_peak > 0 && usage.memory_peak <= limits.ram(),
+            format!("{} of {} bytes", usage.memory_peak, limits.ram()),
+        ),
+        Tried::new(
+            "seen.processor",
+            peaks.cpu_millis <= cpu,
+            format!("{} of 1000 in a second", peaks.cpu_millis),
+        ),
+        Tried::new(
+            "seen.log",
+            kept <= limits.log_bytes,
+            format!("{kept} of {} bytes kept, {} printed", limits.log_bytes, usage.log_bytes),
+        ),
+        Tried::new("seen.image", untouched, "as before"),
+    ])
+}
