@@ -14,6 +14,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::document::Name;
 use serde_json::json;
-use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, supervise};
+use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, supervise};
 use sublet_machine::network::{Network, Outside, Own};
 use tokio::sync::mpsc;
 
@@ -69,16 +70,22 @@ async fn turns(port: &str, rounds: usize, seconds: usize, as_json: bool) -> Outc
     let dir = tempfile::tempdir()?;
     let image = dir.path().join("image");
     make_image(&image)?;
+    // A copy that nobody can run, too.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let me = image.join("bench");
+    let me = me.to_str().ok_or("a path that is not text")?;
     let (sender, mut events) = mpsc::channel(16);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
     let server: SocketAddr = format!("127.0.0.1:{port}").parse()?;
     let guests = Guests::open(dir.path().join("guests"), supervisor, sender, Arc::new(Door(server)))?;
     let gateway = gateway();
     let mut figures: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
-    for _ in 0..rounds {
-        let mut add = |name, found: Option<Figures>| figures.entry(name).or_default().extend(found);
-        let (me, time) = (std::env::current_exe()?, seconds.to_string());
-        let me = me.to_str().ok_or("a path that is not text")?;
+    for round in 1..=rounds {
+        let mut add = |name, found: Option<Figures>| {
+            eprintln!("round {round} of {rounds}: {name} measured");
+            figures.entry(name).or_default().extend(found);
+        };
+        let time = seconds.to_string();
         let here = format!("127.0.0.1:{port}");
         add("loopback", run(Command::new(me).args(["client", "direct", &time, &here]))?);
         add("sublet caught", guest(&guests, &mut events, &image, &["direct", &time, OUTSIDE]).await?);
@@ -87,9 +94,11 @@ async fn turns(port: &str, rounds: usize, seconds: usize, as_json: bool) -> Outc
             && has("pasta")
         {
             let there = format!("{gateway}:{port}");
+            // As root it becomes nobody in the middle of its work, and hangs.
+            let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "pasta"];
             let own =
                 ["--config-net", "--quiet", "--foreground", "--", me, "client", "direct", &time, &there];
-            add("pasta", run(Command::new("pasta").args(own))?);
+            add("pasta", run(Command::new("setpriv").args(nobody).args(own))?);
         }
         if has("slirp4netns") {
             add("slirp4netns", slirp(me, &time, &format!("10.0.2.2:{port}"))?);
@@ -150,7 +159,9 @@ fn report(as_json: bool, figures: &BTreeMap<&str, Vec<Figures>>) {
 
 /// Runs a client, and reads what it found.
 fn run(command: &mut Command) -> Outcome<Option<Figures>> {
-    let done = command.stdin(Stdio::null()).output()?;
+    let mut bounded = Command::new("timeout");
+    bounded.arg("60").arg(command.get_program()).args(command.get_args());
+    let done = bounded.stdin(Stdio::null()).output()?;
     let found = Figures::read(&String::from_utf8_lossy(&done.stdout));
     if found.is_none() {
         eprintln!("{command:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -214,6 +225,7 @@ async fn guest(
             log_bytes: 1 << 20,
         },
         network: Network { policy: "internet".parse()?, rate: 0 },
+        run: Settings::default(),
         grace: Grace::default(),
     };
     guests.start(&spec).await?;
@@ -366,6 +378,7 @@ fn make_image(image: &Path) -> Outcome<()> {
         fs::copy(library, copy)?;
     }
     fs::copy(me, image.join("bench"))?;
+    fs::set_permissions(image.join("bench"), fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 
