@@ -313,6 +313,7 @@ pub fn shell(command: &str) -> RentWish {
         mode: None,
         on: None,
         min_trust: 0,
+        options: Default::default(),
         ports: Vec::<Port>::new(),
         network: Network::None,
     }

@@ -4,6 +4,7 @@
 
 mod faults;
 mod house;
+mod inside;
 mod kills;
 mod people;
 mod refusals;

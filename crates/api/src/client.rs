@@ -1,5 +1,9 @@
 //! A typed client: the same shapes from the other side, over the Unix socket or TCP.
 
+mod session;
+
+pub use session::{ProgramInput, ProgramOutput, ProgramSaid};
+
 use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;

@@ -30,6 +30,8 @@ pub struct Door {
     pub transfers: Arc<Semaphore>,
     /// The pages in a browser.
     pub dashboard: Dashboard,
+    /// A few programs are spoken to at a time.
+    pub sessions: Arc<Semaphore>,
     /// Cancelled once the node was shut down through this door.
     pub closed: CancellationToken,
 }
@@ -43,6 +45,7 @@ impl Door {
             opened: Instant::now(),
             benchmark: Arc::new(Semaphore::new(1)),
             transfers: Arc::new(Semaphore::new(TRANSFERS)),
+            sessions: Arc::new(Semaphore::new(crate::session::SESSIONS)),
             closed: CancellationToken::new(),
         }
     }

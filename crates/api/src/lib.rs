@@ -15,12 +15,13 @@ mod problem;
 mod router;
 mod routes;
 mod serve;
+pub mod session;
 pub mod shapes;
 mod share;
 mod socket;
 mod stream;
 
-pub use client::{Client, ClientError, Events, Pieces, Told};
+pub use client::{Client, ClientError, Events, Pieces, ProgramInput, ProgramOutput, ProgramSaid, Told};
 pub use dashboard::{Dashboard, Lan};
 pub use export::Form;
 pub use guard::{Guard, Token};

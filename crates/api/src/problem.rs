@@ -32,7 +32,7 @@ pub struct Problem {
 }
 
 /// A problem as it travels (RFC 9457, `application/problem+json`).
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct Document {
     /// What kind of problem it is: always `about:blank`, as `code` says it.
@@ -151,6 +151,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::NotRunning { .. }
         | Error::Port { .. }
         | Error::Cancelled => StatusCode::CONFLICT,
+        Error::NotOurGuest(_) => StatusCode::FORBIDDEN,
         Error::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::Key(VaultError::WrongPassphrase | VaultError::ShortPassphrase | VaultError::Words(_)) => {
             StatusCode::UNPROCESSABLE_ENTITY

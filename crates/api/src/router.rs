@@ -6,7 +6,7 @@ use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
     dashboard, identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer,
-    people, reputation, settings, settlement,
+    people, reputation, session, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -118,6 +118,8 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(node::events))
         .routes(routes!(machine::measure_speed))
         .routes(routes!(lease::logs))
+        .routes(routes!(session::exec))
+        .routes(routes!(session::attach))
         .routes(routes!(ledger::export))
         .routes(routes!(image::pull))
         .routes(routes!(image::import))
@@ -168,6 +170,11 @@ fn every_route_may_fail(description: &mut OpenApi) {
         crate::shapes::BenchmarkProgress::schema(),
     );
     schemas.insert(crate::shapes::ImageProgress::name().into_owned(), crate::shapes::ImageProgress::schema());
+    // And these in the messages of WebSockets.
+    schemas.insert(crate::shapes::ExecWish::name().into_owned(), crate::shapes::ExecWish::schema());
+    schemas.insert(crate::shapes::TerminalSize::name().into_owned(), crate::shapes::TerminalSize::schema());
+    schemas.insert(crate::shapes::SessionOrder::name().into_owned(), crate::shapes::SessionOrder::schema());
+    schemas.insert(crate::shapes::SessionNews::name().into_owned(), crate::shapes::SessionNews::schema());
 }
 
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {

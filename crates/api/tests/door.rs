@@ -214,6 +214,7 @@ async fn an_image_is_built_listed_and_removed() {
         mode: None,
         on: None,
         min_trust: 0,
+        options: Default::default(),
         ports: Vec::new(),
         network: Network::None,
     };

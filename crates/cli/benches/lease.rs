@@ -171,6 +171,7 @@ fn wish(command: &[&str]) -> RentWish {
         mode: None,
         on: None,
         min_trust: 0,
+        options: Default::default(),
         ports: vec![],
         network: Network::None,
     }

@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, host, identity, image, lease, ledger, market, offer, owner, peers, people,
+    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
     reputation, run, settings, settle, verify,
 };
 use crate::demo::DemoArgs;
@@ -56,6 +56,10 @@ pub enum Command {
     Ps(lease::PsArgs),
     /// Print what a guest has printed.
     Logs(lease::LogsArgs),
+    /// Run another program in a guest.
+    Exec(exec::ExecArgs),
+    /// Speak to the program of a guest, and follow its output.
+    Attach(exec::AttachArgs),
     /// End leases.
     Stop(lease::StopArgs),
     /// Ask for more time.

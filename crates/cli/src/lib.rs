@@ -11,6 +11,7 @@ mod fail;
 mod interrupt;
 mod parse;
 mod show;
+mod terminal;
 
 use args::Cli;
 use clap::Parser;

@@ -19,6 +19,7 @@ pub mod owner;
 pub mod phase;
 pub mod record;
 pub mod resources;
+pub mod session;
 pub mod time;
 
 pub use amount::{Amount, Arithmetic, Currency, Rate};

@@ -135,6 +135,18 @@ pub enum StreamHead {
         /// Whether to go on as output comes.
         follow: bool,
     },
+    /// Tenant to host: a program to be begun in the guest. [Frames](crate::session) follow both ways.
+    Exec {
+        /// Which lease.
+        lease: Id<Lease>,
+    },
+    /// Tenant to host: the guest's own program, to be spoken to. [Frames](crate::session) follow both ways.
+    Attach {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// The offset in its output from which on to hear it; none: from now on.
+        from: Option<u64>,
+    },
     /// Host to tenant: a part of the lease's image. The answer is its length as a big-endian u64, then its bytes.
     Blob {
         /// Which lease.

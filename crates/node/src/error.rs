@@ -50,6 +50,9 @@ pub enum Error {
     /// A setting that makes no sense, or cannot be kept.
     #[error("{0}")]
     Setting(String),
+    /// The guest is somebody else's, on this machine.
+    #[error("the guest of lease {} is its tenant's: nobody else may enter it", .0.short())]
+    NotOurGuest(Id<Lease>),
     /// The local port is taken.
     #[error("port {port} of this computer cannot be used: {reason}")]
     Port {
@@ -122,6 +125,7 @@ impl Error {
             Error::UnknownImage(_) => "unknown_image",
             Error::UnknownLease(_) => "unknown_lease",
             Error::NotRunning { .. } => "wrong_phase",
+            Error::NotOurGuest(_) => "not_your_guest",
             Error::Port { .. } => "port_taken",
             Error::Setting(_) => "setting",
             Error::Key(error) => error.code(),
@@ -149,6 +153,9 @@ impl Error {
             }
             Error::UnknownLease(_) => "`sublet ps --all` lists the leases.".to_owned(),
             Error::NotRunning { .. } => "`sublet ps` shows where each lease stands.".to_owned(),
+            Error::NotOurGuest(_) => {
+                "As the owner of this machine you can see what it takes, freeze it and end it.".to_owned()
+            }
             Error::Port { port, .. } => {
                 format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1))
             }

@@ -9,6 +9,7 @@ use engine::{Effect, Input, Topic};
 use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
 use machine::image::{Images, RunConfig};
 use machine::network::{Internet, Network};
+use model::document::{Restart, RunOptions};
 use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
 use net::Net;
 use std::sync::Arc;
@@ -117,18 +118,19 @@ async fn start(
         Ok(prepared) => prepared,
         Err(error) => return failed(is_bad_image(&error), error.to_string()),
     };
+    let options = &workload.options;
     let spec = GuestSpec {
         id: guest(lease),
         layers: prepared.layers,
-        args: command(&prepared.config, &workload.command),
+        args: command(&prepared.config, &workload.options, &workload.command),
         env: prepared.config.env.iter().chain(&workload.env).cloned().collect(),
-        cwd: prepared.config.cwd.clone(),
-        user: prepared.config.user.clone(),
-        hostname: format!("guest-{}", lease.short()),
+        cwd: options.cwd.clone().unwrap_or_else(|| prepared.config.cwd.clone()),
+        user: options.user.clone().unwrap_or_else(|| prepared.config.user.clone()),
+        hostname: options.hostname.clone().unwrap_or_else(|| format!("guest-{}", lease.short())),
         limits: limits(resources),
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
-        run: Settings::default(),
+        run: settings(options),
     };
     match hands.guests.start(&spec).await {
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Started(lease)))),
@@ -136,10 +138,33 @@ async fn start(
     }
 }
 
-/// As docker does: a command replaces the image's own, and follows its entrypoint.
-fn command(image: &RunConfig, given: &[String]) -> Vec<String> {
-    let arguments = if given.is_empty() { &image.cmd } else { given };
-    image.entrypoint.iter().chain(arguments).cloned().collect()
+/// As docker does: a command replaces the image's own, and follows its entrypoint; another entrypoint replaces both.
+fn command(image: &RunConfig, options: &RunOptions, given: &[String]) -> Vec<String> {
+    let (entrypoint, cmd) = match &options.entrypoint {
+        Some(entrypoint) => (entrypoint, &[][..]),
+        None => (&image.entrypoint, image.cmd.as_slice()),
+    };
+    let arguments = if given.is_empty() { cmd } else { given };
+    entrypoint.iter().chain(arguments).cloned().collect()
+}
+
+fn settings(options: &RunOptions) -> Settings {
+    use machine::guest::{Restart as Again, Tmpfs};
+    let tmpfs = |tmpfs: &model::document::Tmpfs| Tmpfs { path: tmpfs.path.clone(), size: tmpfs.size };
+    Settings {
+        stdin: options.stdin,
+        terminal: options.terminal,
+        restart: match options.restart {
+            Restart::No => Again::No,
+            Restart::OnFailure { most } => Again::OnFailure(most),
+            Restart::Always => Again::Always,
+        },
+        stop_signal: options.stop_signal.map(i32::from),
+        stop_within: options.stop_within.map(Into::into),
+        shm: options.shm,
+        tmpfs: options.tmpfs.iter().map(tmpfs).collect(),
+        read_only: options.read_only,
+    }
 }
 
 fn limits(resources: &Resources) -> Limits {
@@ -169,7 +194,8 @@ fn is_workload(error: &GuestError) -> bool {
 }
 
 async fn stop(hands: &Hands, lease: Id<Lease>) -> Outcome {
-    if let Err(error) = hands.guests.stop(guest(lease), STOP_WITHIN).await {
+    let within = hands.guests.stop_time(guest(lease)).unwrap_or(STOP_WITHIN);
+    if let Err(error) = hands.guests.stop(guest(lease), within).await {
         tracing::warn!(lease = %lease.short(), %error, "the guest does not stop");
         return Outcome::Again(None);
     }

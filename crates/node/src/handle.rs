@@ -278,7 +278,7 @@ impl NodeHandle {
         self.lease(id, |lease| lease.side).await
     }
 
-    async fn lease<T: Send + 'static>(
+    pub(crate) async fn lease<T: Send + 'static>(
         &self,
         id: Id<Lease>,
         read: impl FnOnce(&engine::lease::Lease) -> T + Send + 'static,

@@ -26,6 +26,7 @@ mod people;
 mod rent;
 mod run;
 mod serve;
+mod session;
 mod settings;
 mod settlement;
 mod vault;
@@ -39,6 +40,7 @@ pub use handle::NodeHandle;
 pub use logs::LogReader;
 pub use rent::Rent;
 pub use run::start;
+pub use session::{Hear, Say, Session};
 pub use settings::Settings;
 pub use vault::{Kept, Vault, VaultError, stretch};
 

@@ -8,6 +8,7 @@ use engine::lease::Outcome;
 use engine::market::{Found, Match, Query, search};
 use engine::{Input, Reply};
 use machine::image::Digest;
+use model::document::RunOptions;
 use model::{
     Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
     Resources, Span, Workload,
@@ -45,6 +46,8 @@ pub struct Rent {
     pub min_trust: u32,
     /// What the guest is to reach outside.
     pub network: NetworkPolicy,
+    /// How its program is run.
+    pub options: RunOptions,
     /// Ports of this computer that shall lead into the guest.
     pub ports: Vec<Port>,
 }
@@ -73,6 +76,7 @@ impl NodeHandle {
             ports: named(Protocol::Tcp),
             udp_ports: named(Protocol::Udp),
             network: rent.network.clone(),
+            options: rent.options.clone(),
             pieces: Some(self.pieces(image.digest).await?),
         };
         let query = self.query(&rent, &image.platform.architecture);

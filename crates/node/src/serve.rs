@@ -6,7 +6,7 @@ use crate::datagrams;
 use crate::execute::Hands;
 use crate::fetch::{digest, give};
 use crate::logs::LogReader;
-use crate::neighbours;
+use crate::{neighbours, session};
 use engine::Engine;
 use machine::guest::GuestId;
 use model::message::{StreamAnswer, StreamHead};
@@ -26,6 +26,10 @@ pub enum Allowed {
     Datagrams(GuestId, u16),
     /// This guest's output.
     Logs(GuestId, u64, bool),
+    /// A program to be begun in this guest.
+    Exec(GuestId),
+    /// This guest's own program, and its output from here on.
+    Attach(GuestId, Option<u64>),
     /// This part, when it belongs to this image.
     Blob(ImageDigest, ImageDigest, u64),
     /// The pieces of the image of a lease.
@@ -67,6 +71,22 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
                 Err(StreamAnswer::NotYours)
             }
         }
+        StreamHead::Exec { lease } => {
+            let lease = between(*lease, Side::Host)?;
+            if lease.phase.is_live() {
+                Ok(Allowed::Exec(guest(lease.id())))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
+        }
+        StreamHead::Attach { lease, from } => {
+            let lease = between(*lease, Side::Host)?;
+            if lease.started.is_some() {
+                Ok(Allowed::Attach(guest(lease.id()), *from))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
+        }
         StreamHead::Blob { lease, digest, from } => {
             let lease = between(*lease, Side::Tenant)?;
             if lease.phase.is_ended() {
@@ -98,6 +118,8 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
         Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
         Ok(Allowed::Datagrams(guest, port)) => datagrams::receive(&hands, stream, guest, port).await,
         Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
+        Ok(Allowed::Exec(guest)) => session::serve_exec(&hands, stream, guest).await,
+        Ok(Allowed::Attach(guest, from)) => session::serve_attach(&hands, stream, guest, from).await,
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
         Ok(Allowed::Pieces(image)) => pieces_stream(&hands, stream, &image).await,
         Ok(Allowed::Neighbour(peer, want)) => neighbours::serve(&hands, stream, peer, want).await,

@@ -78,6 +78,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         ports: Vec::new(),
         udp_ports: Vec::new(),
         network: NetworkPolicy::None,
+        options: Default::default(),
         pieces: None,
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));

@@ -43,6 +43,7 @@ pub async fn rent(
         host,
         min_trust: wish.min_trust,
         network: (&wish.network).try_into()?,
+        options: wish.options.into(),
         ports: wish.ports.iter().map(|port| (*port).into()).collect(),
     };
     let lease = agree(&door.node, rent).await?;

@@ -14,6 +14,7 @@ pub mod owner;
 pub mod peer;
 pub mod people;
 pub mod reputation;
+pub mod session;
 pub mod settings;
 pub mod settlement;
 

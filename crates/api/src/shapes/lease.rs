@@ -4,6 +4,7 @@ use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
+use super::run::RunOptions;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct RentWish {
     /// The least score, in thousandths.
     #[serde(default)]
     pub min_trust: u32,
+    /// How its program is run.
+    #[serde(default)]
+    pub options: RunOptions,
     /// Ports of this computer that shall lead into the guest.
     #[serde(default)]
     pub ports: Vec<Port>,
@@ -300,6 +304,9 @@ pub struct Workload {
     pub ports: Vec<u16>,
     /// The same for UDP.
     pub udp_ports: Vec<u16>,
+    /// How it is run.
+    #[serde(default)]
+    pub options: RunOptions,
     /// What the guest may reach outside.
     pub network: Network,
 }
@@ -313,6 +320,7 @@ impl From<&model::Workload> for Workload {
             // The environment often holds secrets, and nobody has to be shown their own.
             ports: workload.ports.clone(),
             udp_ports: workload.udp_ports.clone(),
+            options: (&workload.options).into(),
             network: (&workload.network).into(),
         }
     }

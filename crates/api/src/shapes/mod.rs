@@ -17,6 +17,8 @@ mod owner;
 mod peer;
 mod people;
 mod reputation;
+mod run;
+mod session;
 mod settings;
 mod settlement;
 mod status;
@@ -46,6 +48,8 @@ pub use people::{
     Accepted, AcceptedState, Device, Invite, InviteWish, Invites, Join, People, Person, Regard, Regarding,
 };
 pub use reputation::{Aspect, Reputation, Score};
+pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
+pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
 pub use settings::{Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use status::{RecordChecked, Status};

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod dashboard;
 pub mod doctor;
+pub mod exec;
 pub mod host;
 pub mod identity;
 pub mod image;
@@ -16,6 +17,7 @@ pub mod peers;
 pub mod people;
 pub mod reputation;
 pub mod run;
+pub mod run_options;
 pub mod settings;
 pub mod settle;
 pub mod status;
@@ -52,6 +54,8 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Run(args) => run::run(&desk, args).await,
         Command::Ps(args) => lease::ps(&desk, &args).await,
         Command::Logs(args) => lease::logs(&desk, &args).await,
+        Command::Exec(args) => exec::exec(&desk, args).await,
+        Command::Attach(args) => exec::attach(&desk, &args).await,
         Command::Stop(args) => lease::stop(&desk, &args).await,
         Command::Renew(args) => lease::renew(&desk, &args).await,
         Command::Port(args) => lease::port(&desk, &args).await,

@@ -2,14 +2,17 @@
 
 use crate::Done;
 use crate::args::Size;
+use crate::command::exec::speak;
 use crate::command::image;
 use crate::command::lease::guest_port;
 use crate::command::market::PayMode;
+use crate::command::run_options::OptionArgs;
 use crate::desk::Desk;
 use crate::fail::{Failure, INTERRUPTED};
 use crate::interrupt::Interrupt;
 use crate::parse;
 use crate::show::{byte_bar, party, short, spinner, time};
+use crate::terminal;
 use api::shapes::{Event, Lease, LeaseState, Money, Network, Port, RentWish, Seconds};
 use api::{Events, Pieces};
 use clap::Args;
@@ -48,6 +51,8 @@ pub struct RunArgs {
     /// The least score of the host, in per cent.
     #[arg(long, value_name = "SCORE", default_value = "0", value_parser = parse::per_cent)]
     min_trust: u32,
+    #[command(flatten)]
+    run: OptionArgs,
     /// Print the lease's id and leave, instead of following the guest's output.
     #[arg(short, long)]
     detach: bool,
@@ -67,7 +72,8 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
     let wish = RentWish {
         image: image.digest,
         command: args.command,
-        env: args.env,
+        env: args.run.variables()?.into_iter().chain(args.env).collect(),
+        options: args.run.options(),
         cpu_millis: args.size.cpus,
         memory_bytes: args.size.memory,
         disk_bytes: args.size.disk,
@@ -91,6 +97,11 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
     if args.detach {
         return if desk.out.is_json() { Ok(0) } else { desk.out.line(&lease.id).map(|()| 0) };
     }
+    let talks = args.run.interactive || args.run.tty;
+    if talks && until_it_runs(desk, &lease, &mut interrupt).await? {
+        drop(interrupt);
+        return converse(desk, &lease, args.run.interactive, args.run.tty).await;
+    }
     let bar = byte_bar();
     let mut attached = Attached {
         desk,
@@ -106,6 +117,37 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
     if matches!(done, Err(Failure::Unread)) && attached.ended.is_none() {
         // A guest whose output nobody wants is not worth its price.
         attached.stop().await?;
+    }
+    done
+}
+
+/// Whether the guest runs at last; not if the lease has ended before, or somebody wants to stop it.
+async fn until_it_runs(desk: &Desk<'_>, lease: &Lease, interrupt: &mut Interrupt) -> Result<bool, Failure> {
+    let waiting = spinner("the host prepares the guest");
+    let mut look = interval(Duration::from_millis(50));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = interrupt.asked() => {
+                desk.client.stop(&lease.id).await?;
+                return Err(Failure::Interrupted);
+            }
+        }
+        let lease = desk.client.lease(&lease.id).await?;
+        if lease.started.is_some() || lease.standing.state == LeaseState::Ended {
+            waiting.finish_and_clear();
+            return Ok(lease.started.is_some());
+        }
+    }
+}
+
+/// Speaks to the guest's program until it ends or is left alone, and tells what is owed.
+async fn converse(desk: &Desk<'_>, lease: &Lease, typed: bool, tty: bool) -> Done {
+    let session = desk.client.attach(&lease.id, Some(0)).await?;
+    let done = speak(desk, lease.id.clone(), session, typed, tty && typed && terminal::is_here()).await;
+    if matches!(done, Err(Failure::Unread)) {
+        desk.client.stop(&lease.id).await?;
     }
     done
 }

@@ -74,6 +74,7 @@ pub fn wish() -> AskTerms {
             ports: vec![8080],
             udp_ports: Vec::new(),
             network: NetworkPolicy::None,
+            options: Default::default(),
             pieces: None,
         },
         resources: ONE_CORE,

@@ -151,6 +151,11 @@ impl Guests {
         })
     }
 
+    /// How long a guest may take to end, if that was agreed.
+    pub fn stop_time(&self, id: GuestId) -> Option<Duration> {
+        self.shared.dir(&id).orders().ok()?.spec.run.stop_within
+    }
+
     /// Holds all processes of a guest where they are.
     pub async fn freeze(&self, id: GuestId) -> Result<(), GuestError> {
         self.shared.ask(&id, Request::Freeze, "freeze it").await.map(drop)

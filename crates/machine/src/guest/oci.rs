@@ -8,7 +8,7 @@ use super::image_users::User;
 use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
-use super::settings::Settings;
+use super::settings::{Settings, Tmpfs};
 use super::spec::{GuestSpec, Limits};
 
 /// The runtime's `config.json` for a root file system at `root`. `open_files` is the limit that this machine allows.
@@ -23,15 +23,9 @@ pub fn config(orders: &Orders, user: &User, root: &str, open_files: u64) -> Valu
     let config = json!({
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
-        "root": { "path": root, "readonly": false },
+        "root": { "path": root, "readonly": spec.run.read_only },
         "process": process(spec, user, open_files),
-        "mounts": [
-            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-            mount("/dev", "tmpfs", &["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"]),
-            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size(spec), &format!("nr_inodes={}", Limits::SHARED_FILES)]),
-            mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        ],
+        "mounts": mounts(spec),
         "linux": {
             "namespaces": namespaces,
             "uidMappings": map,
@@ -130,10 +124,28 @@ pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
     spec.env.iter().cloned().chain(missing.map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
+fn mounts(spec: &GuestSpec) -> Vec<Value> {
+    let (shm, shared_files) = (shm_size(spec), format!("nr_inodes={}", Limits::SHARED_FILES));
+    let usual = [
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"]),
+        mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm, &shared_files]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ];
+    // A file for each 4 KiB: more would only fill the machine's memory with names.
+    let in_memory = |tmpfs: &Tmpfs| {
+        let (size, inodes) =
+            (format!("size={}", tmpfs.size), format!("nr_inodes={}", tmpfs.size / 4_096 + 16));
+        mount(&tmpfs.path, "tmpfs", &["nosuid", "nodev", "mode=1777", &size, &inodes])
+    };
+    usual.into_iter().chain(spec.run.tmpfs.iter().map(in_memory)).collect()
+}
+
 pub(super) fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": kind, "source": kind, "options": options })
 }
 
 fn shm_size(spec: &GuestSpec) -> String {
-    format!("size={}", spec.limits.shared_memory())
+    format!("size={}", spec.run.shm.unwrap_or(spec.limits.shared_memory()))
 }

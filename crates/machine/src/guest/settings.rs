@@ -16,6 +16,8 @@ pub struct Settings {
     pub restart: Restart,
     /// The signal that asks it to end; none: SIGTERM.
     pub stop_signal: Option<i32>,
+    /// How long it may take to end; none: as long as whoever stops it says.
+    pub stop_within: Option<Duration>,
     /// Bytes of shared memory; none: a quarter of its memory.
     pub shm: Option<u64>,
     /// Directories that are kept in memory.

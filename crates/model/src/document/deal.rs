@@ -4,6 +4,7 @@ use super::network::NetworkPolicy;
 use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
 use super::pieces::Pieces;
+use super::run::RunOptions;
 use super::{is_plain, require, signed_by};
 use crate::Offer;
 use crate::amount::Rate;
@@ -91,6 +92,9 @@ pub struct Workload {
     /// What the guest may reach outside.
     #[serde(default, skip_serializing_if = "NetworkPolicy::is_none")]
     pub network: NetworkPolicy,
+    /// How it is run.
+    #[serde(default, skip_serializing_if = "RunOptions::is_usual")]
+    pub options: RunOptions,
     /// How the image can be had in pieces; none: as a whole, from the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<Pieces>,
@@ -117,6 +121,7 @@ impl Workload {
         )?;
         let ports = |ports: &[u16]| ports.len() <= 64 && !ports.contains(&0);
         require(ports(&self.ports) && ports(&self.udp_ports), "ports", "at most 64, from 1 to 65535")?;
+        self.options.check()?;
         self.network.check()
     }
 }

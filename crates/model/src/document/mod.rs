@@ -7,6 +7,7 @@ mod offer;
 mod person;
 mod pieces;
 mod rating;
+mod run;
 mod settlement;
 mod work;
 
@@ -17,6 +18,7 @@ pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Spe
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use pieces::{Pieces, want};
 pub use rating::{Aspect, Rating};
+pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 

@@ -125,6 +125,7 @@ pub fn workload() -> Workload {
         ports: vec![8080],
         udp_ports: Vec::new(),
         network: NetworkPolicy::None,
+        options: Default::default(),
         pieces: None,
     }
 }
@@ -370,6 +371,9 @@ pub fn heads() -> Vec<StreamHead> {
         StreamHead::Port { lease, port: 8080 },
         StreamHead::Datagrams { lease, port: 53 },
         StreamHead::Logs { lease, from: 4_096, follow: true },
+        StreamHead::Exec { lease },
+        StreamHead::Attach { lease, from: Some(7) },
+        StreamHead::Attach { lease, from: None },
         StreamHead::Blob { lease, digest: workload().image, from: 0 },
         StreamHead::Pieces { lease: Some(lease), want: ObjectId([0x77; 32]) },
         StreamHead::Pieces { lease: None, want: ObjectId([0x77; 32]) },

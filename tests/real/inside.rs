@@ -1,0 +1,173 @@
+//! What a tenant does in a guest that runs on another's machine: programs beside its own, speaking to it, options.
+
+use crate::house::{House, Node, eventually, shell};
+use api::shapes::{ExecWish, LeaseState, RentWish, Restart, RunOptions, SessionOrder, TerminalSize, Tmpfs};
+use api::{ClientError, ProgramOutput, ProgramSaid};
+use bytes::Bytes;
+use std::io::Write;
+use std::process::Stdio;
+
+fn another(script: &str) -> ExecWish {
+    ExecWish { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ExecWish::default() }
+}
+
+async fn all(output: &mut ProgramOutput) -> (String, i32) {
+    let mut text = Vec::new();
+    loop {
+        match output.next().await.unwrap() {
+            ProgramSaid::Out(bytes) | ProgramSaid::Err(bytes) => text.extend(bytes),
+            ProgramSaid::Ended(code) => return (String::from_utf8_lossy(&text).into_owned(), code),
+        }
+    }
+}
+
+async fn until(output: &mut ProgramOutput, words: &str) {
+    let mut text = String::new();
+    while !text.contains(words) {
+        match output.next().await.unwrap() {
+            ProgramSaid::Out(bytes) | ProgramSaid::Err(bytes) => {
+                text.push_str(&String::from_utf8_lossy(&bytes))
+            }
+            ProgramSaid::Ended(code) => panic!("it ended with {code}: {text:?}"),
+        }
+    }
+}
+
+fn code(error: ClientError) -> String {
+    match error {
+        ClientError::Problem(problem) => problem.code,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_runs_other_programs_in_its_guest_and_nobody_else_does() {
+    let mut house = House::open().await;
+    let lease = house.rent("sleep 300").await;
+    house.tenant.reaches(&lease, LeaseState::Running).await;
+    let client = house.tenant.client.clone();
+
+    let (mut input, mut output) =
+        client.exec(&lease.id, &another("cat; echo err >&2; exit 7")).await.unwrap();
+    let much = vec![b'x'; 300_000];
+    let (given, (text, ended)) = tokio::join!(
+        async {
+            input.give(Bytes::from(much.clone())).await.unwrap();
+            input.order(SessionOrder::InputEnds).await
+        },
+        all(&mut output)
+    );
+    given.unwrap();
+    assert_eq!((text.len(), text.contains("err\n"), ended), (300_004, true, 7));
+
+    let size = TerminalSize { columns: 99, rows: 33 };
+    let wish =
+        ExecWish { terminal: Some(size), ..another("busybox stty size; read a; busybox stty size; exit 3") };
+    let (mut input, mut output) = client.exec(&lease.id, &wish).await.unwrap();
+    until(&mut output, "33 99").await;
+    input.order(SessionOrder::Resize(TerminalSize { columns: 44, rows: 22 })).await.unwrap();
+    input.give(Bytes::from_static(b"on\r")).await.unwrap();
+    let (text, ended) = all(&mut output).await;
+    assert!(text.contains("22 44") && ended == 3, "{text}");
+
+    // The words of the command line, its exit codes, and its output as it is.
+    let id = &lease.id[..8];
+    let said =
+        house.tenant.sublet(&["exec", "-e", "A=b", "-w", "/tmp", id, "sh", "-c", "echo $A; pwd; exit 9"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(9), "b\n/tmp\n"), "{}", said.err);
+    house.tenant.sublet(&["exec", id, "nothing-like-it"]).is_refusal(127, &["nothing-like-it"]);
+    house.tenant.sublet(&["exec", "-u", "nobody-like-it", id, "true"]).is_refusal(1, &["nobody-like-it"]);
+    let mut command = house.tenant.command(&["exec", "-i", id, "cat"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"through").unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"through");
+
+    // The owner of the machine has no way in by the door, and neither has a stranger's stream.
+    house.host.sublet(&["exec", id, "true"]).is_refusal(1, &["its tenant's"]);
+    assert_eq!(code(house.host.client.attach(&lease.id, None).await.err().unwrap()), "not_your_guest");
+
+    // A tenant that is gone leaves nothing running behind.
+    let sleepers = async |house: &House| {
+        let (_, mut output) = house.tenant.client.exec(&lease.id, &another("busybox ps")).await.unwrap();
+        all(&mut output).await.0.matches("sleep 77").count()
+    };
+    let (_input, mut output) = client.exec(&lease.id, &another("echo up; sleep 77")).await.unwrap();
+    until(&mut output, "up").await;
+    assert_eq!(sleepers(&house).await, 1);
+    house.tenant.kill();
+    drop(output);
+    house.tenant.start().await;
+    house.meet().await;
+    eventually("what it had begun to end", async || sleepers(&house).await == 0).await;
+
+    // A host killed in the middle breaks the stream, and the guest goes on.
+    let client = house.tenant.client.clone();
+    let (_input, mut output) = client.exec(&lease.id, &another("echo up; sleep 77")).await.unwrap();
+    until(&mut output, "up").await;
+    house.host.kill();
+    assert_eq!(code(output.next().await.unwrap_err()), "stream_broke");
+    house.host.start().await;
+    house.meet().await;
+    eventually("what was begun before to end", async || sleepers(&house).await == 0).await;
+    client.stop(&lease.id).await.unwrap();
+    house.ended_alike(&lease).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_run_as_its_tenant_asked() {
+    let house = House::open().await;
+    let script = "pwd; busybox hostname; busybox id -u; touch /x 2>/dev/null || echo sealed; \
+                  busybox df -k /scratch | busybox tail -1; read line; echo got $line; exit 5";
+    let options = RunOptions {
+        entrypoint: Some(vec!["busybox".to_owned()]),
+        user: Some("1234:1234".to_owned()),
+        cwd: Some("/work".to_owned()),
+        hostname: Some("inn".to_owned()),
+        shm_bytes: Some(1 << 20),
+        tmpfs: vec![Tmpfs { path: "/scratch".to_owned(), size_bytes: 2 << 20 }],
+        read_only: true,
+        stdin: true,
+        restart: Restart::OnFailure { most: Some(1) },
+        ..RunOptions::default()
+    };
+    let lease =
+        house.tenant.client.rent(&RentWish { options: options.clone(), ..shell(script) }).await.unwrap();
+    assert_eq!(lease.workload.options, options);
+    house.tenant.reaches(&lease, LeaseState::Running).await;
+    let (mut input, mut output) = house.tenant.client.attach(&lease.id, Some(0)).await.unwrap();
+    until(&mut output, "/scratch").await;
+    input.give(Bytes::from_static(b"one\n")).await.unwrap();
+    until(&mut output, "got one").await;
+    // It failed once, and is begun again; the same input reaches it.
+    until(&mut output, "/scratch").await;
+    input.give(Bytes::from_static(b"two\n")).await.unwrap();
+    until(&mut output, "got two").await;
+    assert_eq!(all(&mut output).await.1, 5);
+    let lease = house.ended_alike(&lease).await;
+    assert_eq!(lease.standing.exit_code, Some(5));
+    let printed = house.tenant.sublet(&["logs", &lease.id[..8]]).out;
+    for fact in ["/work\n", "inn\n", "1234\n", "sealed\n", " 2048 "] {
+        assert!(printed.contains(fact), "{fact:?}: {printed}");
+    }
+
+    // From the command line, with what is typed, and the exit code.
+    let mut command = house.tenant.command(&[
+        "run",
+        "-i",
+        "--user",
+        "7",
+        "busybox",
+        "sh",
+        "-c",
+        "busybox id -u; cat; exit 4",
+    ]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"typed").unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stdout).as_ref()), (Some(4), "7\ntyped"));
+    for (wish, words) in [("--hostname=a.b", "hostname"), ("--workdir=tmp", "cwd")] {
+        let said = house.tenant.sublet(&["run", wish, "busybox", "true"]);
+        assert!(said.code == Some(2) && said.err.contains(words), "{:?} {}", said.code, said.err);
+    }
+    let _: &Node = &house.host;
+}
