@@ -24,6 +24,7 @@ usage: cargo xtask JOB
                     the benchmarks, each against the raw tool in the same run: guests, machine, network, record
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
+  gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
   setup [demo|test|bench]
                     install the system packages for the demo, or for the tests or benchmarks too";
 
@@ -51,6 +52,7 @@ pub enum Job {
     },
     Check,
     Desktop,
+    Gallery,
     Setup(Need),
     Help,
 }
@@ -80,6 +82,7 @@ pub fn named(given: &[String]) -> Result<Job, Misuse> {
         ["bench", ref rest @ ..] => bench_named(rest),
         ["check"] => Ok(Job::Check),
         ["desktop"] => Ok(Job::Desktop),
+        ["gallery"] => Ok(Job::Gallery),
         ["setup"] | ["setup", "demo"] => Ok(Job::Setup(Need::Demo)),
         ["setup", "test"] => Ok(Job::Setup(Need::Test)),
         ["setup", "bench"] => Ok(Job::Setup(Need::Bench)),
@@ -111,6 +114,7 @@ impl Job {
             Job::Bench { names, json } => bench(shop, &names, json).map(|()| ExitCode::SUCCESS),
             Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
             Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
+            Job::Gallery => gallery(shop).map(|()| ExitCode::SUCCESS),
             Job::Setup(need) => {
                 packages::install(need)?;
                 eprintln!("every system package is installed");
@@ -141,6 +145,7 @@ fn test(shop: &Workshop) -> Result<ExitCode> {
     packages::install(Need::Test)?;
     ui::install(shop)?;
     step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
+    step("weigh the user interface", || run(ui::npm(shop, &["run", "size"])))?;
     step("check the user interface", || run(ui::npm(shop, &["run", "check"])))?;
     step("test the user interface", || run(ui::npm(shop, &["test"])))?;
     let guest = guest(shop)?;
@@ -150,7 +155,10 @@ fn test(shop: &Workshop) -> Result<ExitCode> {
         cargo.env(GUEST_VARIABLE, &guest).stdout(Stdio::piped());
         tally::watch(cargo)
     })?;
+    // The workspace's tests have built this very program.
+    let screens = step("look at every page", || run(pages(shop, "test:screens", "sublet-under-test")));
     println!("\n{tests}");
+    screens?;
     Ok(if tests.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -196,6 +204,21 @@ fn desktop(shop: &Workshop) -> Result<()> {
     ui::install(shop)?;
     step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
     step("desktop app", || run(shop.cargo(["run", "--package", "sublet-desktop"])))
+}
+
+fn gallery(shop: &Workshop) -> Result<()> {
+    packages::install(Need::Test)?;
+    ui::install(shop)?;
+    step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
+    step("build sublet", || run(shop.cargo(["build", "--package", "sublet-cli"])))?;
+    step("take the pictures", || run(pages(shop, "gallery", "sublet")))
+}
+
+/// A script of the user interface that starts nodes of this program.
+fn pages(shop: &Workshop, script: &str, program: &str) -> Command {
+    let mut npm = ui::npm(shop, &["run", script]);
+    npm.env("SUBLET", shop.built("debug", program));
+    npm
 }
 
 /// Builds the demo's guest and says where it is. Linked statically: its image holds nothing else.

@@ -56,6 +56,7 @@ const TEST: &[Package] = &[
     program("busybox-static", "busybox"), // the tests' guest
     program("runc", "runc"),              // runs it as crun does
     program("iproute2", "ip"),            // networks of the tests' own
+    program("chromium", "chromium"),      // looks at every page
     program("docker-registry", "docker-registry"),
     program("skopeo", "skopeo"),
     // The desktop app, and a screen and a driver to press its buttons.

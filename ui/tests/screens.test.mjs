@@ -1,0 +1,151 @@
+// Every page, before a real pair of nodes: nothing is refused by the policy, nothing fails, axe finds nothing, the
+// keyboard reaches all, and what happens at the node is seen. `npm run test:screens`, after `npm run build`.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { after, before, test } from 'node:test'
+import { browse, serve, shown, visit } from './browser.mjs'
+import { eventually, Pair } from './pair.mjs'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+let pair, host, tenant, browser
+
+before(
+  async () => {
+    pair = new Pair()
+    await pair.start()
+    await pair.furnish()
+    host = await serve(pair.host.data)
+    tenant = await serve(pair.tenant.data)
+    browser = await browse()
+  },
+  { timeout: 240_000 },
+)
+
+after(
+  async () => {
+    await browser?.close()
+    await host?.close()
+    await tenant?.close()
+    await pair?.stop()
+  },
+  { timeout: 120_000 },
+)
+
+/** A page that remembers what went wrong in it. */
+async function open(options = {}) {
+  const page = await browser.newPage({ viewport: { width: 1180, height: 800 }, locale: 'en-GB', ...options })
+  page.setDefaultTimeout(20_000)
+  const wrong = []
+  page.on('pageerror', (error) => wrong.push(String(error)))
+  page.on('console', (line) => line.type() === 'error' && wrong.push(line.text()))
+  return { page, wrong }
+}
+
+async function violations(page) {
+  // From outside the page: its policy lets no script in.
+  const session = await page.context().newCDPSession(page)
+  await session.send('Runtime.evaluate', { expression: axe })
+  const { results } = await page.evaluate(async () => ({
+    results: await globalThis.axe.run(document, { resultTypes: ['violations'] }),
+  }))
+  return results.violations.map(
+    (one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 160)).join('; ')}`,
+  )
+}
+
+for (const name of shown()) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`${name} is whole, in ${colorScheme}`, { timeout: 60_000 }, async () => {
+      for (const at of [host, tenant]) {
+        const { page, wrong } = await open({ colorScheme, reducedMotion: 'reduce' })
+        await visit(page, at.url, name)
+        assert.deepEqual(await violations(page), [])
+        assert.deepEqual(wrong, [])
+        assert.equal(await page.locator('h1').count(), 1)
+        assert.ok(
+          await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+          'it fits the window',
+        )
+        await page.close()
+      }
+    })
+  }
+
+  test(`${name} fits a small window with text of twice the size`, { timeout: 60_000 }, async () => {
+    const { page } = await open({ viewport: { width: 800, height: 600 } })
+    await visit(page, tenant.url, name)
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'at 800')
+    await page.evaluate(() => document.documentElement.style.setProperty('font-size', '200%'))
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth + 1), 'at 200 %')
+    await page.close()
+  })
+
+  test(`${name} speaks German`, { timeout: 60_000 }, async () => {
+    const { page } = await open({ locale: 'de-DE' })
+    await visit(page, tenant.url, name)
+    assert.equal(await page.evaluate(() => document.documentElement.lang), 'de')
+    await page.close()
+  })
+}
+
+test('a pause is seen by whoever looks, and by the node', { timeout: 60_000 }, async () => {
+  const { page } = await open()
+  await visit(page, host.url, 'overview')
+  await page.getByRole('button', { name: 'Pause for 1 hour' }).click()
+  await page.getByText('guests make room for you').waitFor()
+  await eventually(
+    'the node to have paused',
+    async () => (await pair.host.get('/v1/owner')).state === 'frozen',
+  )
+  // By another way than this page.
+  await pair.host.ask('DELETE', '/v1/owner/pause')
+  await page.getByText('Sharing is on', { exact: true }).waitFor()
+  await page.close()
+})
+
+test('the switch is what the node does', { timeout: 60_000 }, async () => {
+  const { page } = await open()
+  await visit(page, host.url, 'overview')
+  const control = page.getByRole('switch', { name: 'Share this computer' })
+  await control.focus()
+  await page.keyboard.press('Space')
+  await eventually('the offer to be gone', async () => !(await pair.host.get('/v1/status')).lends)
+  await page.getByText('Sharing is off').waitFor()
+  await page.keyboard.press('Space')
+  await eventually('the offer to be back', async () => (await pair.host.get('/v1/status')).lends)
+  await page.close()
+})
+
+test('what a guest prints is text, and nothing else', { timeout: 60_000 }, async () => {
+  const { page, wrong } = await open()
+  await visit(page, tenant.url, `rentals/${pair.web.id}`)
+  const log = page.getByRole('log')
+  await log.getByText('<b>not bold</b>').waitFor()
+  assert.equal(await log.locator('b').count(), 0)
+  assert.ok(!(await log.textContent()).includes('\u001b'))
+  assert.deepEqual(wrong, [])
+  await page.close()
+})
+
+test('a port of the guest is a click away', { timeout: 60_000 }, async () => {
+  const { page } = await open()
+  await visit(page, tenant.url, `rentals/${pair.web.id}`)
+  const [opened] = await Promise.all([
+    page.context().waitForEvent('page'),
+    page.getByRole('link', { name: 'Open in a browser' }).click(),
+  ])
+  await opened.getByText('It works').waitFor()
+  await page.close()
+})
+
+test('a node that goes is missed, and found again', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, tenant.url, 'rentals')
+  await pair.tenant.stop()
+  await page.getByText('The node does not answer').first().waitFor()
+  // What was known is still there to read.
+  await page.getByText('busybox').first().waitFor()
+  await page.close()
+})
