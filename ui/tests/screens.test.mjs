@@ -36,7 +36,7 @@ after(
 /** A page that remembers what went wrong in it. */
 async function open(options = {}) {
   const page = await browser.newPage({ viewport: { width: 1180, height: 800 }, locale: 'en-GB', ...options })
-  page.setDefaultTimeout(20_000)
+  page.setDefaultTimeout(45_000)
   const wrong = []
   page.on('pageerror', (error) => wrong.push(String(error)))
   page.on('console', (line) => line.type() === 'error' && wrong.push(line.text()))
@@ -57,7 +57,7 @@ async function violations(page) {
 
 for (const name of shown()) {
   for (const colorScheme of ['light', 'dark']) {
-    test(`${name} is whole, in ${colorScheme}`, { timeout: 60_000 }, async () => {
+    test(`${name} is whole, in ${colorScheme}`, { timeout: 120_000 }, async () => {
       for (const at of [host, tenant]) {
         const { page, wrong } = await open({ colorScheme, reducedMotion: 'reduce' })
         await visit(page, at.url, name)
@@ -73,7 +73,7 @@ for (const name of shown()) {
     })
   }
 
-  test(`${name} fits a small window with text of twice the size`, { timeout: 60_000 }, async () => {
+  test(`${name} fits a small window with text of twice the size`, { timeout: 120_000 }, async () => {
     const { page } = await open({ viewport: { width: 800, height: 600 } })
     await visit(page, tenant.url, name)
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'at 800')
@@ -82,7 +82,7 @@ for (const name of shown()) {
     await page.close()
   })
 
-  test(`${name} speaks German`, { timeout: 60_000 }, async () => {
+  test(`${name} speaks German`, { timeout: 120_000 }, async () => {
     const { page } = await open({ locale: 'de-DE' })
     await visit(page, tenant.url, name)
     assert.equal(await page.evaluate(() => document.documentElement.lang), 'de')
@@ -90,7 +90,7 @@ for (const name of shown()) {
   })
 }
 
-test('a pause is seen by whoever looks, and by the node', { timeout: 60_000 }, async () => {
+test('a pause is seen by whoever looks, and by the node', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'overview')
   await page.getByRole('button', { name: 'Pause for 1 hour' }).click()
@@ -105,7 +105,7 @@ test('a pause is seen by whoever looks, and by the node', { timeout: 60_000 }, a
   await page.close()
 })
 
-test('the switch is what the node does', { timeout: 60_000 }, async () => {
+test('the switch is what the node does', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'overview')
   const control = page.getByRole('switch', { name: 'Share this computer' })
@@ -118,7 +118,7 @@ test('the switch is what the node does', { timeout: 60_000 }, async () => {
   await page.close()
 })
 
-test('what a guest prints is text, and nothing else', { timeout: 60_000 }, async () => {
+test('what a guest prints is text, and nothing else', { timeout: 120_000 }, async () => {
   const { page, wrong } = await open()
   await visit(page, tenant.url, `rentals/${pair.web.id}`)
   const log = page.getByRole('log')
@@ -129,7 +129,7 @@ test('what a guest prints is text, and nothing else', { timeout: 60_000 }, async
   await page.close()
 })
 
-test('a port of the guest is a click away', { timeout: 60_000 }, async () => {
+test('a port of the guest is a click away', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, tenant.url, `rentals/${pair.web.id}`)
   const [opened] = await Promise.all([

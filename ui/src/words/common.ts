@@ -60,5 +60,6 @@ export const common = texts({
   ended: ['Ended', 'Beendet'],
   notifications: ['Messages', 'Meldungen'],
   sortBy: ['Sort by {column}', 'Nach {column} sortieren'],
+  day: ['Day', 'Tag'],
   noHistory: ['No history yet', 'Noch keine Erfahrung'],
 })
