@@ -500,6 +500,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases/{id}/attach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Speaks to the guest's own program, as its tenant, over a WebSocket, in the same messages but for the first. */
+        get: operations["sessions_attach"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/exec": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Begins a program in the guest of a lease, as its tenant, and speaks to it over a WebSocket. It ends when the socket
+         *     is closed. First message: an `ExecWish` as text; then input as binary messages and `SessionOrder`s as text. Back come
+         *     `SessionNews` as text, and output as binary messages after a byte that says which: 1 or 2.
+         */
+        get: operations["sessions_exec"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/leases/{id}/logs": {
         parameters: {
             query?: never;
@@ -1247,6 +1285,18 @@ export interface components {
             /** @enum {string} */
             event: "missed";
         };
+        /** @description A program to be begun in a guest: the first message on its WebSocket. */
+        ExecWish: {
+            /** @description The program and its arguments. */
+            command: string[];
+            /** @description The directory to start in; none: that of the guest's own program. */
+            cwd?: string | null;
+            /** @description `NAME=value`, besides or instead of the guest's. */
+            env?: string[];
+            terminal?: components["schemas"]["TerminalSize"] | null;
+            /** @description A user of the image, and perhaps a group; none: that of the guest's own program. */
+            user?: string | null;
+        };
         /** @description Bytes that have come. */
         Fetching: {
             /**
@@ -1334,6 +1384,22 @@ export interface components {
             matches: components["schemas"]["Match"][];
             /** @description What does not, nearest first; at most 20. */
             near: components["schemas"]["NearMiss"][];
+        };
+        /** @description How to see whether a guest is well: a command that is run in it, and ends with 0 if so. */
+        HealthCheck: {
+            /** @description The command and its arguments. */
+            command: string[];
+            /** @description From the end of one to the beginning of the next. */
+            interval: components["schemas"]["Seconds"];
+            /**
+             * Format: int32
+             * @description So many failures in a row make it unwell.
+             */
+            retries: number;
+            /** @description In its first time failures do not count. */
+            start_period: components["schemas"]["Seconds"];
+            /** @description One that takes longer has failed. */
+            within: components["schemas"]["Seconds"];
         };
         /** @description While the machine is hot. */
         Hot: {
@@ -2350,6 +2416,8 @@ export interface components {
             network?: components["schemas"]["Network"];
             /** @description Only this host: the first digits of its device, person or peer, its peer id, or its name. */
             on?: string | null;
+            /** @description How its program is run. */
+            options?: components["schemas"]["RunOptions"];
             /** @description Ports of this computer that shall lead into the guest. */
             ports?: components["schemas"]["Port"][];
             /** @description For how long. */
@@ -2380,6 +2448,17 @@ export interface components {
              */
             memory_bytes: number;
         };
+        /** @description Whether a program that has ended is begun again. */
+        Restart: "no" | {
+            /** @description When it failed. */
+            on_failure: {
+                /**
+                 * Format: int32
+                 * @description So often at the most; none: without a limit.
+                 */
+                most?: number | null;
+            };
+        } | "always";
         /** @description What came of bringing a key back. */
         Restored: {
             /** @description Whether the node becomes another person by it, when it starts again. */
@@ -2408,6 +2487,77 @@ export interface components {
             until?: components["schemas"]["Moment"] | null;
             /** @description What would follow if only this held, in words. */
             would: string;
+        };
+        /** @description How a guest's program is run. What is not said is as the image has it, or as usual. */
+        RunOptions: {
+            /**
+             * @description The directory to start in.
+             * @default null
+             */
+            cwd?: string | null;
+            /**
+             * @description Instead of the image's entrypoint; the command follows it.
+             * @default null
+             */
+            entrypoint?: string[] | null;
+            /** @default null */
+            health?: components["schemas"]["HealthCheck"] | null;
+            /**
+             * @description What the guest calls itself.
+             * @default null
+             */
+            hostname?: string | null;
+            /**
+             * @description The tenant's own notes.
+             * @default {}
+             */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * @description Whether nothing can be written over the image.
+             * @default false
+             */
+            read_only?: boolean;
+            /**
+             * @description Whether it is begun again when it ends. It is billed while it waits for that.
+             * @default no
+             */
+            restart?: components["schemas"]["Restart"];
+            /**
+             * Format: int64
+             * @description Bytes of shared memory, which count as memory.
+             * @default null
+             */
+            shm_bytes?: number | null;
+            /**
+             * @description Whether its input stays open, for whoever attaches.
+             * @default false
+             */
+            stdin?: boolean;
+            /**
+             * Format: int32
+             * @description The signal that asks it to end, by its number on Linux; none: SIGTERM.
+             * @default null
+             */
+            stop_signal?: number | null;
+            /** @default null */
+            stop_within?: components["schemas"]["Seconds"] | null;
+            /**
+             * @description Whether its input and output are a terminal.
+             * @default false
+             */
+            terminal?: boolean;
+            /**
+             * @description Directories that are kept in memory, and count as such.
+             * @default []
+             */
+            tmpfs?: components["schemas"]["Tmpfs"][];
+            /**
+             * @description A user of the image, and perhaps a group: `NAME`, `NUMBER`, `NAME:GROUP`.
+             * @default null
+             */
+            user?: string | null;
         };
         /** @description The hours of the week in which the machine is lent: `18:00-24:00`, in halves of an hour. An empty list is a day without. */
         Schedule: {
@@ -2462,6 +2612,28 @@ export interface components {
          * @description Seconds, exact to a thousandth.
          */
         Seconds: number;
+        /** @description What a program's WebSocket tells, besides its output. */
+        SessionNews: "began" | {
+            /**
+             * Format: int32
+             * @description It has ended with this code; 128 and the number of the signal that killed it.
+             */
+            ended: number;
+        } | {
+            /** @description It did not begin, or nothing more can be known of it. */
+            problem: components["schemas"]["Problem"];
+        };
+        /** @description What a client of a program's WebSocket asks for, besides giving input. */
+        SessionOrder: {
+            /** @description The terminal has another size now. */
+            resize: components["schemas"]["TerminalSize"];
+        } | {
+            /**
+             * Format: int32
+             * @description A signal for the program, by its number on Linux.
+             */
+            signal: number;
+        } | "input_ends";
         /** @description What the owner has set for this node. */
         Settings: {
             /** @description Multiaddresses of peers to meet first. */
@@ -2682,6 +2854,19 @@ export interface components {
             /** @description Of this program. */
             version: string;
         };
+        /** @description The size of a terminal. */
+        TerminalSize: {
+            /**
+             * Format: int32
+             * @description Characters in a line.
+             */
+            columns: number;
+            /**
+             * Format: int32
+             * @description Lines.
+             */
+            rows: number;
+        };
         /** @description The rules of a lease, stated before it starts. */
         Terms: {
             /** @description What may be owed before the guest is frozen. */
@@ -2706,6 +2891,16 @@ export interface components {
             start_within: components["schemas"]["Seconds"];
             /** @description The time from one running total to the next. */
             tick: components["schemas"]["Seconds"];
+        };
+        /** @description A directory that is kept in memory. */
+        Tmpfs: {
+            /** @description Where: absolute. */
+            path: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size_bytes: number;
         };
         /** @description A running total. */
         Total: {
@@ -2782,6 +2977,8 @@ export interface components {
             image: string;
             /** @description What the guest may reach outside. */
             network: components["schemas"]["Network"];
+            /** @description How it is run. */
+            options?: components["schemas"]["RunOptions"];
             /** @description Guest ports that the tenant may reach. */
             ports: number[];
             /** @description The image's name; empty where it has none. */
@@ -3777,6 +3974,67 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Lease"];
                 };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_attach: {
+        parameters: {
+            query?: {
+                /** @description The offset in its output; none: from now on. */
+                from?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A WebSocket. */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_exec: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A WebSocket. */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Why not. */
             default: {
