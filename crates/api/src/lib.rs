@@ -11,6 +11,7 @@ mod export;
 mod guard;
 mod link;
 pub mod pack;
+mod passage;
 mod problem;
 mod router;
 mod routes;
@@ -25,6 +26,7 @@ pub use client::{Client, ClientError, Events, Pieces, ProgramInput, ProgramOutpu
 pub use dashboard::{Dashboard, Lan};
 pub use export::Form;
 pub use guard::{Guard, Token};
+pub use passage::{NoPassage, Passage, Passed};
 pub use problem::Problem;
 pub use router::{openapi, router};
 pub use serve::{Announcement, Doors, ServeError, Serving, USUAL_PORT, serve, serve_at, token_path};
