@@ -7,6 +7,7 @@ pub use session::{ProgramInput, ProgramOutput, ProgramSaid};
 use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
+use crate::shapes::RenewalAnswer;
 use crate::shapes::{
     BenchmarkProgress, Build, Dashboard, Dial, Doctor, Event, Found, Identity, Image, ImageProgress, Images,
     Import, Inspection, Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Link, Listings,
@@ -203,6 +204,12 @@ impl Client {
     /// Asks for more time.
     pub async fn renew(&self, id: &str, more: More) -> Result<Lease, ClientError> {
         self.sent(Method::POST, &format!("/v1/leases/{}/renew", escape(id)), &more).await
+    }
+
+    /// As host: answers a tenant who waits for more time.
+    pub async fn answer_renewal(&self, id: &str, grant: bool) -> Result<Lease, ClientError> {
+        let answer = RenewalAnswer { grant };
+        self.sent(Method::POST, &format!("/v1/leases/{}/renewal", escape(id)), &answer).await
     }
 
     /// Judges the other party.

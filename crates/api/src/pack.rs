@@ -128,7 +128,7 @@ impl Papers {
     fn take(&mut self, entry: Entry) {
         match entry.record {
             Record::Offered { offer } => self.offer = Some(offer),
-            Record::Asked { ask, offer } => (self.ask, self.offer) = (Some(ask), Some(offer)),
+            Record::Asked { ask, offer, .. } => (self.ask, self.offer) = (Some(ask), Some(offer)),
             Record::Quoted { ask, quote, .. } => (self.ask, self.quote) = (Some(ask), Some(quote)),
             Record::Accepted { quote, .. } => self.quote = Some(quote),
             Record::Agreed { lease, .. } => self.contract = Some(lease),
@@ -143,6 +143,8 @@ impl Papers {
             | Record::Claimed { .. }
             | Record::Profiled { .. }
             | Record::Lapsed { .. }
+            | Record::Heard { .. }
+            | Record::Warned { .. }
             | Record::Refused { .. }
             | Record::Moved { .. }
             | Record::RenewalAsked { .. }

@@ -29,7 +29,7 @@ const LARGEST_BODY: usize = 256 * 1024;
 /// How long a plain answer may take.
 const PLAIN: Duration = Duration::from_secs(30);
 
-/// How long an agreement may take: twenty hosts that do not answer, one after the other.
+/// How long an agreement may take: the signature of a host that has vanished is waited for.
 const AGREEMENT: Duration = Duration::from_secs(150);
 
 /// The door to a node, for whom the guard lets in.
@@ -79,6 +79,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(lease::list))
         .routes(routes!(lease::show, lease::stop))
         .routes(routes!(lease::renew))
+        .routes(routes!(lease::answer_renewal))
         .routes(routes!(lease::rate))
         .routes(routes!(lease::ports, lease::open_port))
         .routes(routes!(lease::pack))

@@ -62,8 +62,10 @@ pub enum Command {
     Attach(exec::AttachArgs),
     /// End leases.
     Stop(lease::StopArgs),
-    /// Ask for more time.
+    /// Ask for more time, or answer a tenant who does.
     Renew(lease::RenewArgs),
+    /// List tenants who wait for the owner's answer to more time.
+    Renewals,
     /// Let a port of this computer lead into a guest: connections, or datagrams with /udp.
     #[command(visible_alias = "port-forward")]
     Port(lease::PortArgs),

@@ -60,6 +60,8 @@ pub enum Effect {
 pub enum Topic {
     /// An ask.
     Ask(Id<model::Ask>),
+    /// That an ask is no longer of use; said again a little later, as it may have overtaken the ask.
+    Release(Id<model::Ask>, u8),
     /// The tenant's signature of a lease.
     Lease(Id<Lease>),
     /// A tick to sign.

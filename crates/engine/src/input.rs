@@ -63,6 +63,13 @@ pub enum Owner {
     Stop(Id<Lease>),
     /// To come first on their machine.
     First(owner::Command),
+    /// To answer a tenant who asks for more time, where the terms leave it to the owner.
+    Answer {
+        /// In which lease.
+        lease: Id<Lease>,
+        /// Whether more time is granted.
+        grant: bool,
+    },
 }
 
 /// What a tenant can want.
@@ -77,7 +84,9 @@ pub enum Tenant {
         /// Sixteen random bytes.
         nonce: Nonce,
     },
-    /// No longer to wait for an ask.
+    /// Quotes of several hosts at once, the one that is liked best first, and to accept the best that answers.
+    AskAll(Vec<Candidate>),
+    /// No longer to wait for an ask, nor for those that were made with it.
     GiveUp(Id<model::Ask>),
     /// To end a lease.
     Stop(Id<Lease>),
@@ -97,6 +106,17 @@ pub enum Tenant {
         /// A few words.
         text: String,
     },
+}
+
+/// A host to be asked among others.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Which offer.
+    pub offer: Signed<Offer>,
+    /// What is wanted.
+    pub terms: AskTerms,
+    /// Sixteen random bytes.
+    pub nonce: Nonce,
 }
 
 /// What a machine can tell.

@@ -171,7 +171,7 @@ impl Engine {
                 let (records, stance) = self.state.owner.decide(now, command)?;
                 Ok(Step::of(self.and_leases(now, records, stance)))
             }
-            Input::Owner(command) => Ok(market::owner(&self.identity, &self.state, now, command)?),
+            Input::Owner(command) => market::owner(&self.identity, &self.state, now, command),
             Input::Tenant(command) => Ok(lease::tenant(self, now, command)?),
             Input::People(command) => Ok(people::command(&self.identity, &self.state.people, now, command)?),
             Input::Settle(command) => Ok(settlement::command(self, now, command)?),

@@ -3,7 +3,7 @@
 use crate::world::{EUR, Goes, HOST, OTHER, TENANT, World, code, person, rules, share, wish};
 use engine::input::{Owner, Tenant};
 use model::message::Standing;
-use model::record::Account;
+use model::record::{Account, Record};
 use model::{
     AskTerms, End, EndReason, Id, Lease, Phase, Rating, RenewalTerms, Request, Resources, Response, Share,
     Side, Span, Terms, Tick,
@@ -291,23 +291,95 @@ fn a_renewal_keeps_to_the_terms() {
     );
     world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(110) }).unwrap();
 
-    for terms in [RenewalTerms::Never, RenewalTerms::Ask] {
-        let mut world = World::lending(Share { terms: Terms { renewal: terms, ..rules() }, ..share() }, 1, 1);
-        let lease = world.running();
-        assert_eq!(renew(&mut world, lease, Span::minutes(1)), "no_renewal");
-        let host = world.lease(HOST, lease).contract.host.device;
-        let renewal = model::Renewal {
-            lease,
-            number: 1,
-            host,
-            tenant: person(TENANT as u8).party().device,
-            more: Span::minutes(1),
-            issued: world.now,
-            expires: world.now + Span::minutes(1),
-        };
-        let forced = person(TENANT as u8).key.sign(&renewal).unwrap().unverified();
-        assert_eq!(code(world.say(TENANT, HOST, Request::Renew(forced))), "no_renewal");
-    }
+    let (mut world, lease) = renewed_as(RenewalTerms::Never);
+    assert_eq!(renew(&mut world, lease, Span::minutes(1)), "no_renewal");
+    let host = world.lease(HOST, lease).contract.host.device;
+    let renewal = model::Renewal {
+        lease,
+        number: 1,
+        host,
+        tenant: person(TENANT as u8).party().device,
+        more: Span::minutes(1),
+        issued: world.now,
+        expires: world.now + Span::minutes(1),
+    };
+    let forced = person(TENANT as u8).key.sign(&renewal).unwrap().unverified();
+    assert_eq!(code(world.say(TENANT, HOST, Request::Renew(forced))), "no_renewal");
+}
+
+fn renewed_as(renewal: RenewalTerms) -> (World, Id<Lease>) {
+    let mut world = World::lending(Share { terms: Terms { renewal, ..rules() }, ..share() }, 1, 1);
+    let lease = world.running();
+    (world, lease)
+}
+
+#[test]
+fn an_owner_who_is_asked_grants_more_time() {
+    let (mut world, lease) = renewed_as(RenewalTerms::Ask);
+    assert_eq!(world.owner(Owner::Answer { lease, grant: true }).unwrap_err().code(), "nothing_to_answer");
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
+    world.run(Span::minutes(2));
+    assert!(world.lease(HOST, lease).renewing.is_some(), "it waits for the owner");
+    assert_eq!(renew(&mut world, lease, Span::minutes(1)), "renewal_pending");
+    // Who waits is not forgotten when a computer starts again.
+    world.crash(HOST);
+    world.crash(TENANT);
+    world.run(Span::minutes(1));
+    world.owner(Owner::Answer { lease, grant: true }).unwrap();
+    world.until(Span::minutes(2), |world| {
+        world.both(lease, |lease| lease.term == Span::minutes(15) && lease.renewing.is_none())
+    });
+    assert_eq!(world.owner(Owner::Answer { lease, grant: true }).unwrap_err().code(), "nothing_to_answer");
+    world.ended(lease);
+    assert_eq!(world.lease(HOST, lease).receipt.as_ref().unwrap().usage.billed(), Span::minutes(15));
+}
+
+#[test]
+fn an_owner_who_is_asked_says_no_and_may_be_asked_again() {
+    let (mut world, lease) = renewed_as(RenewalTerms::Ask);
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
+    world.run(Span::seconds(5));
+    let asked = world.lease(HOST, lease).renewing.clone().unwrap();
+    world.owner(Owner::Answer { lease, grant: false }).unwrap();
+    assert_eq!(code(world.say(TENANT, HOST, Request::Renew(asked.unverified()))), "owner_denied");
+    world.until(Span::minutes(2), |world| world.lease(TENANT, lease).renewing.is_none());
+    assert!(world.lease(TENANT, lease).detail.contains("no more time"));
+    assert_eq!(world.lease(TENANT, lease).phase, Phase::Running);
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(1) }).unwrap();
+    world.until(Span::minutes(2), |world| world.lease(HOST, lease).renewing.is_some());
+    world.owner(Owner::Answer { lease, grant: true }).unwrap();
+    world.until(Span::minutes(2), |world| world.both(lease, |lease| lease.term == Span::minutes(11)));
+}
+
+#[test]
+fn who_waits_for_an_owner_waits_no_longer_than_the_lease() {
+    let (mut world, lease) = renewed_as(RenewalTerms::Ask);
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
+    world.run(Span::seconds(5));
+    world.ended(lease);
+    assert_eq!(world.owner(Owner::Answer { lease, grant: true }).unwrap_err().code(), "wrong_phase");
+    assert!(world.lease(TENANT, lease).renewing.is_none());
+    assert_eq!(world.lease(TENANT, lease).term, Span::minutes(10));
+}
+
+#[test]
+fn both_sides_are_warned_once_before_the_end_and_again_after_a_renewal() {
+    let mut world = World::of(1);
+    let lease = world.running();
+    let warned = |world: &World, node: usize| {
+        world.nodes[node].count(|record| matches!(record, Record::Warned { .. }))
+    };
+    world.run(Span::minutes(8));
+    assert_eq!([warned(&world, HOST), warned(&world, TENANT)], [0, 0]);
+    world.run(Span::seconds(90));
+    assert_eq!([warned(&world, HOST), warned(&world, TENANT)], [1, 1], "a tenth of ten minutes before");
+    world.crash(HOST);
+    world.crash(TENANT);
+    world.run(Span::seconds(5));
+    assert_eq!([warned(&world, HOST), warned(&world, TENANT)], [1, 1], "not again after a start");
+    world.tenant(TENANT, Tenant::Renew { lease, more: Span::minutes(5) }).unwrap();
+    world.ended(lease);
+    assert_eq!([warned(&world, HOST), warned(&world, TENANT)], [2, 2]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ extern crate sublet_engine as engine;
 
 mod world;
 
+mod choice;
 mod deal;
 mod ending;
 mod invariants;

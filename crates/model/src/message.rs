@@ -46,6 +46,11 @@ pub enum Request {
     Greet(Unverified<Greeting>),
     /// Host to tenant: where the lease stands now.
     Standing(Standing),
+    /// Tenant to host: another was chosen, and what is held for this ask can be let go.
+    Release {
+        /// Which ask.
+        ask: Id<Ask>,
+    },
     /// Tenant to host: where does the lease stand?
     Where {
         /// Which lease.

@@ -86,6 +86,14 @@ pub enum Record {
         ask: Signed<Ask>,
         /// Of which offer.
         offer: Signed<Offer>,
+        /// Among which others; none where one host alone was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        among: Option<Among>,
+    },
+    /// As tenant: a quote came, and a better host may still answer.
+    Heard {
+        /// The quote.
+        quote: Signed<Quote>,
     },
     /// As tenant: an ask led to nothing.
     Refused {
@@ -153,6 +161,13 @@ pub enum Record {
     Renewed {
         /// By which words.
         renewal: Cosigned<Renewal>,
+    },
+    /// The people on this side were told that its time is nearly over.
+    Warned {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// When its time is over, unless it is made longer.
+        over: Timestamp,
     },
     /// A party said that it is over.
     Ended {
@@ -250,6 +265,15 @@ pub enum Record {
         #[serde(with = "serde_bytes")]
         other: Vec<u8>,
     },
+}
+
+/// One of several asks that were made at once, of which at most one leads to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Among {
+    /// The ask of the host that is liked best: by it they are known together.
+    pub first: Id<Ask>,
+    /// How many hosts are liked better.
+    pub place: u16,
 }
 
 /// An account of this node's book.

@@ -13,7 +13,7 @@ use store::Store;
 use tokio::sync::broadcast;
 
 /// The version of the snapshots that this program writes and reads. Others are passed over: the record has it all.
-pub const SNAPSHOT_VERSION: u32 = 3;
+pub const SNAPSHOT_VERSION: u32 = 4;
 
 /// How many records are written between two snapshots.
 const SNAPSHOT_EVERY: u64 = 1_000;
@@ -94,9 +94,17 @@ impl Core {
         Ok(step.reply)
     }
 
-    /// A shorter way to start from, now and then. Without it the start is slower, and nothing else.
     fn keep_snapshot(&mut self, seq: u64) {
-        if seq < self.snapshot + SNAPSHOT_EVERY {
+        if seq >= self.snapshot + SNAPSHOT_EVERY {
+            self.snapshot_now();
+        }
+    }
+
+    /// A shorter way to start from: taken now and then, at a clean stop, and after a start that had a long way. Without it
+    /// the start is slower, and nothing else.
+    pub(crate) fn snapshot_now(&mut self) {
+        let seq = self.store.head();
+        if seq == self.snapshot {
             return;
         }
         let state = match postcard::to_stdvec(self.engine.state()) {

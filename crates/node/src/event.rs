@@ -1,7 +1,8 @@
 //! What the outside is told as it happens. Losing one loses nothing: state can always be asked for.
 
+use engine::lease::choice::NOT_CHOSEN;
 use model::record::Record;
-use model::{Amount, Id, Lease, ObjectId, PeerKey, Phase};
+use model::{Amount, Id, Lease, ObjectId, PeerKey, Phase, Timestamp};
 use serde::Serialize;
 
 /// Something that happened.
@@ -44,6 +45,20 @@ pub enum Event {
         /// For people.
         sentence: String,
     },
+    /// A lease is nearly over.
+    Ending {
+        /// Which.
+        lease: Id<Lease>,
+        /// When it is over, unless it is made longer.
+        over: Timestamp,
+    },
+    /// More time was asked for, agreed or refused.
+    Renewal {
+        /// For which lease.
+        lease: Id<Lease>,
+        /// Which of them.
+        stands: RenewalStands,
+    },
     /// A party judged the other.
     Rated {
         /// Which lease.
@@ -71,6 +86,18 @@ pub enum Event {
     },
 }
 
+/// Where the wish for more time stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenewalStands {
+    /// It waits for an answer; on the host's side, for the owner's.
+    Asked,
+    /// Both have signed.
+    Agreed,
+    /// There is no more time.
+    Refused,
+}
+
 impl Event {
     /// What a record tells the outside; most tell nothing.
     pub fn of(record: &Record) -> Option<Event> {
@@ -84,8 +111,20 @@ impl Event {
             Record::Receipted { receipt } => {
                 Some(Event::Receipt { lease: receipt.lease, number: receipt.number, amount: receipt.amount })
             }
+            // That one of several hosts was not needed is no news.
+            Record::Refused { code, .. } if code == NOT_CHOSEN => None,
             Record::Refused { ask, code, sentence } => {
                 Some(Event::Refused { ask: ask.object(), code: code.clone(), sentence: sentence.clone() })
+            }
+            Record::Warned { lease, over } => Some(Event::Ending { lease: *lease, over: *over }),
+            Record::RenewalAsked { renewal } => {
+                Some(Event::Renewal { lease: renewal.lease, stands: RenewalStands::Asked })
+            }
+            Record::RenewalRefused { lease, .. } => {
+                Some(Event::Renewal { lease: *lease, stands: RenewalStands::Refused })
+            }
+            Record::Renewed { renewal } => {
+                Some(Event::Renewal { lease: renewal.lease, stands: RenewalStands::Agreed })
             }
             Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
             Record::Offered { .. } => Some(Event::Offered),
@@ -103,11 +142,9 @@ impl Event {
             | Record::Quoted { .. }
             | Record::Lapsed { .. }
             | Record::Asked { .. }
+            | Record::Heard { .. }
             | Record::Accepted { .. }
             | Record::Ticked { .. }
-            | Record::RenewalAsked { .. }
-            | Record::RenewalRefused { .. }
-            | Record::Renewed { .. }
             | Record::Ended { .. }
             | Record::Posted { .. }
             | Record::SettlementTold { .. }

@@ -169,6 +169,14 @@ impl NodeHandle {
         self.decide(Input::Tenant(Tenant::Renew { lease, more })).await.map(|_| ())
     }
 
+    /// As host: answers a tenant who waits for more time.
+    ///
+    /// # Errors
+    /// When nobody waits, or the lease has ended meanwhile.
+    pub async fn answer_renewal(&self, lease: Id<Lease>, grant: bool) -> Result<(), Error> {
+        self.decide(Input::Owner(Owner::Answer { lease, grant })).await.map(|_| ())
+    }
+
     /// Judges the other party of an ended lease: marks from 1 to 5 for kept, quality, manners.
     ///
     /// # Errors

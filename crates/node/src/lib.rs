@@ -34,7 +34,7 @@ mod vault;
 pub use config::Config;
 pub use core::Core;
 pub use error::{Error, Fault};
-pub use event::Event;
+pub use event::{Event, RenewalStands};
 pub use forward::{Forward, Port, Protocol};
 pub use handle::NodeHandle;
 pub use logs::LogReader;

@@ -81,6 +81,8 @@ impl Outbox {
         let longest = match key {
             // Somebody waits in front of a screen for these.
             Key::Send(Topic::Ask(_) | Topic::Lease(_)) => Span::seconds(2),
+            // An owner's answer is fetched by asking again.
+            Key::Send(Topic::Renewal(..)) => Span::seconds(10),
             Key::Send(_)
             | Key::Fetch(_)
             | Key::Start(_)

@@ -2,9 +2,10 @@
 
 use crate::forward::{Port, Protocol, Reserved};
 use crate::handle::NodeHandle;
-use crate::{Error, Event, keys};
-use engine::input::Tenant;
+use crate::{Error, Event, Fault, keys};
+use engine::input::{Candidate, Tenant};
 use engine::lease::Outcome;
+use engine::lease::choice::rivals;
 use engine::market::{Found, Match, Query, search};
 use engine::{Input, Reply};
 use machine::image::Digest;
@@ -17,11 +18,16 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
-/// How long one host may take to sign. Two round trips need a fraction of it, wherever on earth the host is.
-const ONE_HOST: Duration = Duration::from_secs(6);
+/// How long the hosts that are asked at once may take until one has signed. Two round trips need a fraction of it,
+/// wherever on earth they are.
+const ONE_WAVE: Duration = Duration::from_secs(6);
 
 /// How many hosts are asked, the best first.
 const HOSTS: usize = 20;
+
+/// How many of them are asked at first: each holds its capacity until another was taken. The rest are asked when none of
+/// these has room.
+const FIRST: usize = 5;
 
 /// What a tenant wants.
 #[derive(Clone, Debug)]
@@ -84,8 +90,12 @@ impl NodeHandle {
             .look(move |core| search(core.engine().book(), core.engine().state(), core.now(), &query))
             .await?;
         let mut last = no_offer(&found);
-        for candidate in found.matches.into_iter().take(HOSTS) {
-            match self.ask(&rent, &workload, candidate).await {
+        let mut candidates = found.matches.into_iter().take(HOSTS).peekable();
+        let mut at_once = FIRST;
+        while candidates.peek().is_some() {
+            let wave: Vec<Match> = candidates.by_ref().take(at_once).collect();
+            at_once = HOSTS;
+            match self.ask(&rent, &workload, wave).await {
                 Ok(lease) => {
                     self.open_ports(lease, ports).await?;
                     return Ok(lease);
@@ -123,27 +133,25 @@ impl NodeHandle {
         }
     }
 
-    async fn ask(&self, rent: &Rent, workload: &Workload, candidate: Match) -> Result<Id<Lease>, Error> {
+    /// Asks some hosts at once, and comes back when the best that answered has signed, or all have said no.
+    async fn ask(&self, rent: &Rent, workload: &Workload, wave: Vec<Match>) -> Result<Id<Lease>, Error> {
         let mut events = self.events();
-        let terms = AskTerms {
-            workload: workload.clone(),
-            resources: rent.resources,
-            term: rent.term,
+        let candidates = wave.into_iter().map(|found| {
             // What was found is what will be paid, and not more.
-            cap: rent
-                .cap
-                .filter(|cap| cap.hourly.currency == candidate.rate.hourly.currency)
-                .unwrap_or(candidate.rate),
-        };
-        let tenant = Tenant::Ask {
-            offer: Box::new(candidate.listing.offer),
-            terms: Box::new(terms),
-            nonce: Nonce(keys::random()?),
-        };
+            let cap = rent.cap.filter(|cap| cap.hourly.currency == found.rate.hourly.currency);
+            let terms = AskTerms {
+                workload: workload.clone(),
+                resources: rent.resources,
+                term: rent.term,
+                cap: cap.unwrap_or(found.rate),
+            };
+            Ok(Candidate { offer: found.listing.offer, terms, nonce: Nonce(keys::random()?) })
+        });
+        let tenant = Tenant::AskAll(candidates.collect::<Result<_, Fault>>()?);
         let Reply::Asked(ask) = self.decide(Input::Tenant(tenant)).await? else {
             return Err(Error::Cancelled);
         };
-        let deadline = Instant::now() + ONE_HOST;
+        let deadline = Instant::now() + ONE_WAVE;
         loop {
             if let Some(outcome) = self.outcome(ask).await? {
                 return outcome;
@@ -151,7 +159,7 @@ impl NodeHandle {
             match timeout_at(deadline, events.recv()).await {
                 // Each event may be ours; and when some were missed, ours may be among them.
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
-                Ok(Err(RecvError::Closed)) => return Err(crate::Fault::Stopped.into()),
+                Ok(Err(RecvError::Closed)) => return Err(Fault::Stopped.into()),
                 Err(_) => {
                     self.decide(Input::Tenant(Tenant::GiveUp(ask))).await?;
                     return self.after_giving_up(ask, &mut events).await;
@@ -171,22 +179,29 @@ impl NodeHandle {
                 return outcome;
             }
             if let Err(RecvError::Closed) = events.recv().await {
-                return Err(crate::Fault::Stopped.into());
+                return Err(Fault::Stopped.into());
             }
         }
     }
 
-    /// What became of an ask; none while it waits.
-    async fn outcome(&self, ask: Id<Ask>) -> Result<Option<Result<Id<Lease>, Error>>, Error> {
-        let outcome = self
-            .look(move |core| core.engine().state().lease.asking(ask).map(|asking| asking.outcome.clone()))
-            .await?;
-        Ok(match outcome {
-            Some(Outcome::Waiting | Outcome::Accepted { .. }) => None,
-            Some(Outcome::Agreed(lease)) => Some(Ok(lease)),
-            Some(Outcome::Refused { code, sentence }) => Some(Err(Error::Denied { code, sentence })),
-            None => Some(Err(Error::Cancelled)),
-        })
+    /// What became of asks that were made at once; none while one of them may still lead to a lease.
+    async fn outcome(&self, first: Id<Ask>) -> Result<Option<Result<Id<Lease>, Error>>, Error> {
+        let outcomes = self.look(move |core| {
+            let rivals = rivals(&core.engine().state().lease, first);
+            rivals.into_iter().map(|asking| asking.outcome.clone()).collect::<Vec<_>>()
+        });
+        let mut refused = None;
+        for outcome in outcomes.await? {
+            match outcome {
+                Outcome::Agreed(lease) => return Ok(Some(Ok(lease))),
+                Outcome::Waiting | Outcome::Quoted { .. } | Outcome::Accepted { .. } => return Ok(None),
+                // What the host that was liked best has said is told.
+                Outcome::Refused { code, sentence } => {
+                    refused.get_or_insert(Error::Denied { code, sentence });
+                }
+            }
+        }
+        Ok(Some(Err(refused.unwrap_or(Error::Cancelled))))
     }
 }
 

@@ -44,6 +44,9 @@ const MOST_FRIENDS: usize = 32;
 /// How often what should be is compared with what is.
 const RECONCILE: Duration = Duration::from_secs(60);
 
+/// So many records make a start slow: the next one shall not read them again.
+const LONG_WAY: u64 = 1_000;
+
 /// What the loop can be asked from outside and by its own tasks.
 #[expect(clippy::large_enum_variant, reason = "the queue is short, and a box for each answer costs more")]
 pub enum Command {
@@ -124,6 +127,9 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         wants: Wants::default(),
         looks,
     };
+    if node.core.store.head() > snapshot + LONG_WAY {
+        node.core.snapshot_now();
+    }
     node.remember_others();
     crate::people::remember(&node.hands.net, node.core.engine.state());
     node.reconcile().await;
@@ -202,6 +208,7 @@ impl Loop {
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(Command::Stop(stopped)) => {
+                        tokio::task::block_in_place(|| self.core.snapshot_now());
                         // Guests go on under their supervisors; the next node takes charge of them. The database is closed
                         // before anybody is told, for the process may end then.
                         drop(self);

@@ -51,10 +51,11 @@ fn objects(record: &Record) -> Vec<ObjectId> {
         | Record::Regarded { .. } => vec![],
         Record::Offered { offer } => vec![offer.id().object()],
         Record::Profiled { profile } => vec![profile.id().object()],
-        Record::Asked { ask, offer: _ } => vec![ask.id().object()],
+        Record::Asked { ask, offer: _, among: _ } => vec![ask.id().object()],
         Record::Refused { ask, .. } => vec![ask.object()],
         Record::Quoted { ask, quote, .. } => vec![ask.id().object(), quote.id().object()],
         Record::Lapsed { quote } => vec![quote.object()],
+        Record::Heard { quote } => vec![quote.ask.object(), quote.id().object()],
         Record::Accepted { quote, lease, .. } => {
             vec![lease.ask.object(), quote.id().object(), lease.id().object()]
         }
@@ -65,6 +66,7 @@ fn objects(record: &Record) -> Vec<ObjectId> {
         Record::RenewalAsked { renewal } => vec![renewal.lease.object(), renewal.id().object()],
         Record::RenewalRefused { lease, renewal, .. } => vec![lease.object(), renewal.object()],
         Record::Renewed { renewal } => vec![renewal.lease.object(), renewal.id().object()],
+        Record::Warned { lease, .. } => vec![lease.object()],
         Record::Ended { end } => vec![end.lease.object(), end.id().object()],
         Record::Rated { rating, .. } => vec![rating.receipt.lease.object(), rating.id().object()],
         Record::Posted { posting } => vec![posting.cites()],

@@ -345,7 +345,7 @@ mod tests {
     fn kinds_are_named_as_the_bytes_name_them() {
         let dir = tempfile::tempdir().unwrap();
         let store = lived(dir.path());
-        let mut statement = store.record.prepare("SELECT kind FROM record WHERE seq IN (1, 5, 16)").unwrap();
+        let mut statement = store.record.prepare("SELECT kind FROM record WHERE seq IN (1, 5, 17)").unwrap();
         let kinds: Vec<String> =
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(kinds, ["measured", "asked", "renewal_asked"]);

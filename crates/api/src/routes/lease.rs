@@ -4,7 +4,7 @@ use super::page;
 use crate::door::{Door, Names, find_host};
 use crate::pack::{self, Pack};
 use crate::problem::{Body, Params, Problem};
-use crate::shapes::{Beside, Lease, Leases, Marks, More, Port, Ports, RentWish};
+use crate::shapes::{Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish};
 use axum::Json;
 use axum::body::Body as Content;
 use axum::extract::{Path, State};
@@ -128,6 +128,18 @@ pub async fn renew(
     let id = door.node.find_lease(&id).await?;
     door.node.renew(id, more.more.0).await?;
     Ok((StatusCode::ACCEPTED, Json(shape(&door.node, id).await?)))
+}
+
+/// As host: answers a tenant who waits for more time, where the terms leave it to the owner.
+#[utoipa::path(post, path = "/v1/leases/{id}/renewal", tag = "leases", params(("id" = String, Path)), request_body = RenewalAnswer, responses((status = 200, body = Lease)))]
+pub async fn answer_renewal(
+    State(door): State<Door>,
+    Path(id): Path<String>,
+    Body(answer): Body<RenewalAnswer>,
+) -> Result<Json<Lease>, Problem> {
+    let id = door.node.find_lease(&id).await?;
+    door.node.answer_renewal(id, answer.grant).await?;
+    shape(&door.node, id).await.map(Json)
 }
 
 /// Judges the other party of an ended lease.

@@ -1,6 +1,7 @@
 //! What happens, as it happens.
 
-use super::basic::Money;
+use super::basic::{Moment, Money};
+use super::bounds::RenewalStands;
 use super::lease::Standing;
 use node::Event as Happened;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,20 @@ pub enum Event {
         /// For people.
         sentence: String,
     },
+    /// A lease is nearly over.
+    Ending {
+        /// Which.
+        lease: String,
+        /// When it is over, unless it is made longer.
+        over: Moment,
+    },
+    /// More time was asked for, agreed or refused.
+    Renewal {
+        /// For which lease.
+        lease: String,
+        /// Which of them.
+        stands: RenewalStands,
+    },
     /// A party judged the other.
     Rated {
         /// Which lease.
@@ -84,6 +99,8 @@ impl Event {
             Event::Fetching { .. } => "fetching",
             Event::Receipt { .. } => "receipt",
             Event::Refused { .. } => "refused",
+            Event::Ending { .. } => "ending",
+            Event::Renewal { .. } => "renewal",
             Event::Rated { .. } => "rated",
             Event::Offered => "offered",
             Event::Owner => "owner",
@@ -111,6 +128,12 @@ impl From<Happened> for Event {
             }
             Happened::Refused { ask, code, sentence } => {
                 Event::Refused { ask: ask.to_string(), code, sentence }
+            }
+            Happened::Ending { lease, over } => {
+                Event::Ending { lease: lease.to_string(), over: Moment(over) }
+            }
+            Happened::Renewal { lease, stands } => {
+                Event::Renewal { lease: lease.to_string(), stands: stands.into() }
             }
             Happened::Rated { lease } => Event::Rated { lease: lease.to_string() },
             Happened::Offered => Event::Offered,

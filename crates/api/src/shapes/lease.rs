@@ -1,6 +1,7 @@
 //! Leases, and what is asked for them.
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
+use super::bounds::{Loss, Renewing};
 use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
@@ -101,8 +102,14 @@ pub struct Lease {
     pub tick: Option<Total>,
     /// The last running total that both have signed: what is owed.
     pub receipt: Option<Total>,
+    /// The most that each side can lose by the other.
+    pub loss: Option<Loss>,
     /// How often it was made longer.
     pub renewals: usize,
+    /// A wish for more time that waits for its answer.
+    pub renewing: Option<Renewing>,
+    /// Whether its time is nearly over.
+    pub ending: bool,
     /// The host's judgement of the tenant.
     pub rated_by_host: Option<Marks>,
     /// The tenant's judgement of the host.
@@ -155,7 +162,10 @@ impl Lease {
             fetching: beside.fetching.map(|(done, total)| Fetching { done, total }),
             tick: lease.tick.as_ref().map(|tick| Total::from(&**tick)),
             receipt: lease.receipt.as_ref().map(|receipt: &Receipt| Total::from(&**receipt)),
+            loss: Loss::of(contract, lease.term),
             renewals: lease.renewals.len(),
+            renewing: lease.renewing.as_ref().map(|wish| Renewing::of(wish, contract.rules.renewal)),
+            ending: lease.phase.is_live() && lease.warned.is_some() && lease.warned == lease.over(),
             rated_by_host: marks(model::Side::Host),
             rated_by_tenant: marks(model::Side::Tenant),
             ports: beside.ports,

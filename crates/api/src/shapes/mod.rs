@@ -3,6 +3,7 @@
 //! Ids are hexadecimal, lengths of time are seconds, moments are RFC 3339, sizes are bytes, scores are thousandths.
 
 mod basic;
+mod bounds;
 mod dashboard;
 mod event;
 mod identity;
@@ -24,6 +25,7 @@ mod settlement;
 mod status;
 
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
+pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
 pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
 pub use event::Event;
 pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};

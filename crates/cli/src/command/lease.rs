@@ -6,7 +6,9 @@ use crate::fail::Failure;
 use crate::parse;
 use crate::show::{Table, moment, party, short, time};
 use api::node::model::resources::bytes;
-use api::shapes::{Lease, LeaseState, Marks, Moment, More, Network, Port, Protocol, Seconds, Side, Traffic};
+use api::shapes::{
+    Lease, LeaseState, Marks, Moment, More, Network, Port, Protocol, Renewal, Seconds, Side, Traffic,
+};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -24,17 +26,21 @@ pub struct PsArgs {
 
 /// Lists leases.
 pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
+    let leases = all(desk, args.all).await?;
+    desk.out.either(&json!({ "leases": leases }), || list(desk, &leases)).map(|()| 0)
+}
+
+async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
     let mut leases = Vec::new();
     let mut after = None;
     loop {
-        let page = desk.client.leases(args.all, after.as_deref()).await?;
+        let page = desk.client.leases(ended, after.as_deref()).await?;
         leases.extend(page.leases);
         after = page.next;
         if after.is_none() {
-            break;
+            return Ok(leases);
         }
     }
-    desk.out.either(&json!({ "leases": leases }), || list(desk, &leases)).map(|()| 0)
 }
 
 fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
@@ -130,7 +136,13 @@ fn left(lease: &Lease) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match lease.over {
         Some(Moment(over)) if lease.ended.is_none() => {
-            over.since(api::node::model::Timestamp(now.as_millis() as i64)).to_string()
+            let left = over.since(api::node::model::Timestamp(now.as_millis() as i64));
+            let mark = match (lease.renewing, lease.ending) {
+                (Some(_), _) => ", more asked",
+                (None, true) => ", nearly over",
+                (None, false) => "",
+            };
+            format!("{left}{mark}")
         }
         Some(_) | None => String::new(),
     }
@@ -212,8 +224,14 @@ async fn until(
 #[derive(Args, Debug)]
 pub struct RenewArgs {
     /// How much is added.
-    #[arg(long, value_name = "TIME", value_parser = parse::time)]
-    time: Seconds,
+    #[arg(long, value_name = "TIME", value_parser = parse::time, required_unless_present_any = ["grant", "deny"])]
+    time: Option<Seconds>,
+    /// As host: grant what the tenant waits for; `sublet renewals` lists who does.
+    #[arg(long, conflicts_with_all = ["time", "deny"])]
+    grant: bool,
+    /// As host: do not grant it.
+    #[arg(long, conflicts_with = "time")]
+    deny: bool,
     /// The lease: the first digits of its id are enough.
     lease: String,
 }
@@ -224,14 +242,58 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// Asks for more time, and waits for the host's signature.
 pub async fn renew(desk: &Desk<'_>, args: &RenewArgs) -> Done {
     let before = desk.client.lease(&args.lease).await?;
-    desk.client.renew(&before.id, More { more: args.time }).await?;
-    let renewed = until(desk, &before.id, ANSWER, |lease| lease.renewals > before.renewals).await?;
-    let Some(lease) = renewed else {
-        return Err(Failure::refused("not_renewed", "the host has not agreed to more time")
-            .hint("`sublet ps` shows the time that is left."));
+    let Some(more) = args.time else {
+        let lease = desk.client.answer_renewal(&before.id, args.grant).await?;
+        return tell_renewed(desk, &lease);
     };
+    desk.client.renew(&before.id, More { more }).await?;
+    let answered = until(desk, &before.id, ANSWER, |lease| lease.renewing.is_none()).await?;
+    match answered {
+        Some(lease) if lease.renewals > before.renewals => tell_renewed(desk, &lease),
+        Some(lease) => {
+            let why = if lease.standing.detail.is_empty() {
+                "the host has not agreed to more time"
+            } else {
+                &lease.standing.detail
+            };
+            Err(Failure::refused("not_renewed", why).hint("`sublet ps` shows the time that is left."))
+        }
+        None if before.rules.renewal == Renewal::Ask => desk
+            .out
+            .either(&desk.client.lease(&before.id).await?, || {
+                format!(
+                    "{} waits for the owner of the machine; `sublet ps` shows the time that is left",
+                    short(&before.id)
+                )
+            })
+            .map(|()| 0),
+        None => Err(Failure::refused("not_renewed", "the host has not answered")
+            .hint("It is asked again until it does: `sublet ps` shows the time that is left.")),
+    }
+}
+
+/// Lists who waits for the owner's answer.
+pub async fn renewals(desk: &Desk<'_>) -> Done {
+    let mut leases = all(desk, false).await?;
+    leases.retain(|lease| lease.side == Side::Host && lease.renewing.is_some_and(|wish| wish.owner_answers));
     desk.out
-        .either(&lease, || {
+        .either(&json!({ "leases": leases }), || {
+            if leases.is_empty() {
+                return "nobody waits for more time".to_owned();
+            }
+            let mut table = Table::new(&["LEASE", "FOR", ">MORE", ">LEFT"]);
+            for lease in &leases {
+                let more = lease.renewing.map(|wish| time(wish.more)).unwrap_or_default();
+                table.row([short(&lease.id), party(&lease.other), more, left(lease)]);
+            }
+            table.text(|head| desk.out.head(head))
+        })
+        .map(|()| 0)
+}
+
+fn tell_renewed(desk: &Desk<'_>, lease: &Lease) -> Done {
+    desk.out
+        .either(lease, || {
             format!(
                 "{} runs for {} in all, {} at the most",
                 short(&lease.id),

@@ -58,6 +58,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Attach(args) => exec::attach(&desk, &args).await,
         Command::Stop(args) => lease::stop(&desk, &args).await,
         Command::Renew(args) => lease::renew(&desk, &args).await,
+        Command::Renewals => lease::renewals(&desk).await,
         Command::Port(args) => lease::port(&desk, &args).await,
         Command::Rate(args) => lease::rate(&desk, args).await,
         Command::Pack(args) => lease::pack(&desk, &args).await,

@@ -53,7 +53,7 @@ struct SetArgs {
     /// What may be owed before the guest is frozen [with new prices: what the longest lease of all costs].
     #[arg(long, value_name = "AMOUNT", value_parser = parse::price)]
     credit: Option<Money>,
-    /// Make leases longer by themselves when asked, up to this time in all; `never` for none.
+    /// Make leases longer by themselves when asked, up to this time in all; `ask` to be asked each time, `never` for none.
     #[arg(long, value_name = "TIME", value_parser = renewal)]
     renew: Option<Renewal>,
     /// To whom.
@@ -120,6 +120,7 @@ fn credits(text: &str) -> Result<Money, String> {
 fn renewal(text: &str) -> Result<Renewal, String> {
     match text {
         "never" => Ok(Renewal::Never),
+        "ask" => Ok(Renewal::Ask),
         time => parse::time(time).map(|longest| Renewal::Automatic { longest }),
     }
 }

@@ -166,6 +166,12 @@ fn tell_agreed(desk: &Desk<'_>, lease: &Lease) -> Result<(), Failure> {
         party(&lease.other),
         time(lease.term)
     ));
+    if let Some(loss) = lease.loss.as_ref().filter(|_| lease.hourly.micros != 0) {
+        desk.out.note(format!(
+            "it is paid for afterwards: at most {} can be lost by you, and {} by the host",
+            loss.tenant.text, loss.host.text
+        ));
+    }
     for port in &lease.ports {
         desk.out.note(format!("127.0.0.1:{} leads to port {} of the guest", port.local, guest_port(port)));
     }
@@ -257,11 +263,21 @@ impl Attached<'_> {
                 self.bar.set_position(done);
                 Ok(())
             }
+            Event::Ending { lease, .. } if lease == self.lease.id => {
+                self.desk.out.note(format!(
+                    "the lease is nearly over; for more time: sublet renew {} --time 1h",
+                    short(&self.lease.id)
+                ));
+                self.look().await
+            }
+            Event::Renewal { lease, .. } if lease == self.lease.id => self.look().await,
             Event::Missed { .. } => self.look().await,
             Event::Lease { .. }
             | Event::Receipt { .. }
             | Event::Fetching { .. }
             | Event::Refused { .. }
+            | Event::Ending { .. }
+            | Event::Renewal { .. }
             | Event::Rated { .. }
             | Event::Offered
             | Event::Owner

@@ -1,25 +1,32 @@
 //! The deal, in two round trips: ask and quote, then the lease with both signatures.
 
-use super::{Outcome, Refusal, State};
+use super::{Asking, Outcome, Refusal, State, choice, exposure, holds};
+use crate::input::Candidate;
 use crate::market::rate;
 use crate::{Engine, Identity, Reply, Step, capacity};
 use model::envelope::CLOCK_SKEW;
 use model::message::{Denial, Response};
-use model::record::Record;
+use model::record::{Among, Record};
 use model::{
-    Ask, AskTerms, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side, Signed, Span,
+    Amount, Ask, AskTerms, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side, Signed, Span,
     Timestamp, Unverified,
 };
 
 /// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
 /// documents themselves stand for [`CLOCK_SKEW`], so that clocks that differ by minutes make no deal impossible.
-const HOLD: Span = Span::seconds(30);
+pub(super) const HOLD: Span = Span::seconds(30);
 
 /// How long after the hold a signed lease is still asked for: the host may have signed in time, and the answer been lost.
 const SETTLE: Span = Span::minutes(2);
 
 /// Denials that say nothing of the matter: the request was not even looked at, and is made again.
-const NOT_NOW: [&str; 2] = ["busy", "fault"];
+const NOT_NOW: [&str; 3] = ["busy", "fault", NOT_YET];
+
+/// The owner has yet to decide: asked again, until there is an answer.
+pub(super) const NOT_YET: &str = "not_yet";
+
+/// Hosts that are asked at once, at the most.
+const AT_ONCE: usize = 20;
 
 const UNEXPECTED: &str = "the host answered something else than was asked";
 
@@ -48,19 +55,48 @@ pub fn ask(
     };
     let ask = identity.key.sign(&ask)?;
     let reply = Reply::Asked(ask.id());
-    Ok(Step { records: vec![Record::Asked { ask, offer: offer.clone() }], reply })
+    Ok(Step { records: vec![Record::Asked { ask, offer: offer.clone(), among: None }], reply })
+}
+
+/// As tenant: asks several hosts at once, the best of which is taken.
+///
+/// # Errors
+/// When an ask is out of range or of ourselves.
+pub fn ask_all(
+    identity: &Identity,
+    now: Timestamp,
+    candidates: Vec<Candidate>,
+) -> Result<Step, crate::Refusal> {
+    let mut records = Vec::new();
+    let mut first = None;
+    for (place, Candidate { offer, terms, nonce }) in (0..).zip(candidates.into_iter().take(AT_ONCE)) {
+        for record in ask(identity, now, &offer, terms, nonce)?.records {
+            if let Record::Asked { ask, offer, .. } = record {
+                let first = *first.get_or_insert(ask.id());
+                records.push(Record::Asked { ask, offer, among: Some(Among { first, place }) });
+            }
+        }
+    }
+    let reply = first.map_or(Reply::Done, Reply::Asked);
+    Ok(Step { records, reply })
 }
 
 /// As tenant: no longer waits. Once we have signed, only the host's word or the expiry of ours ends it.
 pub fn give_up(state: &State, id: Id<Ask>) -> Step {
-    match state.asking(id).map(|asking| &asking.outcome) {
-        Some(Outcome::Waiting) => {
-            Step::of(vec![refused(id, "given_up", "the tenant no longer waits".to_owned())])
-        }
-        Some(Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. }) | None => {
-            Step::default()
-        }
-    }
+    let rivals = choice::rivals(state, id);
+    let asks: Vec<&Asking> = if rivals.is_empty() { state.asking(id).into_iter().collect() } else { rivals };
+    let open =
+        asks.into_iter().filter(|ask| matches!(ask.outcome, Outcome::Waiting | Outcome::Quoted { .. }));
+    let given_up =
+        open.map(|ask| refused(ask.ask.id(), choice::GIVEN_UP, "the tenant no longer waits".to_owned()));
+    Step::of(given_up.collect())
+}
+
+/// As host: the tenant has taken another, and what is held for this ask is let go.
+pub fn release(state: &State, from: PeerKey, ask: Id<Ask>) -> Step {
+    let held = state.answered.get(&ask).and_then(|quote| state.quotes.get(quote));
+    let lapsed = held.filter(|held| held.peer == from).map(|held| Record::Lapsed { quote: held.quote.id() });
+    Step::and_answer(lapsed.into_iter().collect(), Response::Done)
 }
 
 /// As host: answers an ask with a price that binds, and holds the capacity for as long.
@@ -113,6 +149,13 @@ pub fn quote(
     within_cap(rate, ask.terms.cap)?;
     // What could not be counted at the end would not be billed at all.
     rate.over(ask.terms.term).map_err(Refusal::from)?;
+    holds::may_hold(&state.lease, share, now, tenant.party.person, ask.terms.resources)?;
+    let owed = exposure::open_debt(&state.lease, tenant.party.person, rate.hourly.currency);
+    if owed > share.terms.credit {
+        let amount = |micros| Amount::new(micros, rate.hourly.currency);
+        let (owed, credit) = (amount(owed), amount(share.terms.credit));
+        return Err(Refusal::CreditUsedUp { owed, credit }.into());
+    }
     let free = capacity::free(state.market.share.as_ref(), &state.lease);
     if !free.holds(&ask.terms.resources) {
         return Err(Refusal::NoCapacity { asked: ask.terms.resources, free }.into());
@@ -158,23 +201,28 @@ pub fn quoted(
     };
     let quote = match response {
         Response::Quote(quote) => quote.verify(now)?,
-        Response::Denied(denial) => return Ok(denied(id, &denial)),
+        Response::Denied(denial) => return Ok(denied(engine, now, id, &denial)),
         Response::Lease(_)
         | Response::Tick(_)
         | Response::Renewal(_)
         | Response::Standing(_)
         | Response::Done => {
-            return Ok(Step::of(vec![refused(id, "unexpected_answer", UNEXPECTED.to_owned())]));
+            return Ok(Step::of(lost(engine, now, id, "unexpected_answer", UNEXPECTED.to_owned())));
         }
     };
-    let accepted = accept(&engine.identity, now, &asking.ask, &asking.offer, &quote);
-    match accepted {
-        Ok((lease, peer)) => Ok(Step::of(vec![Record::Accepted { quote, lease, peer }])),
-        Err(refusal) => Ok(Step::of(vec![refused(id, refusal.code(), refusal.to_string())])),
+    let (identity, state) = (&engine.identity, &engine.state.lease);
+    match accept(identity, now, &asking.ask, &asking.offer, &quote) {
+        Ok(_) => Ok(Step::of(choice::heard(identity, state, now, asking, quote))),
+        Err(refusal) => Ok(Step::of(lost(engine, now, id, refusal.code(), refusal.to_string()))),
     }
 }
 
-fn accept(
+fn lost(engine: &Engine, now: Timestamp, id: Id<Ask>, code: &str, sentence: String) -> Vec<Record> {
+    choice::lost(&engine.identity, &engine.state.lease, now, id, code, sentence)
+}
+
+/// Signs the lease that a quote comes to, when it keeps to the ask.
+pub(super) fn accept(
     identity: &Identity,
     now: Timestamp,
     ask: &Signed<Ask>,
@@ -264,32 +312,42 @@ pub fn agree(
 ///
 /// # Errors
 /// When the host's signature proves nothing.
-pub fn countersigned(engine: &Engine, id: Id<Lease>, response: Response) -> Result<Step, crate::Refusal> {
+pub fn countersigned(
+    engine: &Engine,
+    now: Timestamp,
+    id: Id<Lease>,
+    response: Response,
+) -> Result<Step, crate::Refusal> {
     let Some((ask, ours, peer)) = accepted(&engine.state.lease, id) else { return Ok(Step::default()) };
     let theirs = match response {
         Response::Lease(lease) => lease.verify_past()?,
-        Response::Denied(denial) => return Ok(denied(ask, &denial)),
+        Response::Denied(denial) => return Ok(denied(engine, now, ask, &denial)),
         Response::Quote(_)
         | Response::Tick(_)
         | Response::Renewal(_)
         | Response::Standing(_)
         | Response::Done => {
-            return Ok(Step::of(vec![refused(ask, "unexpected_answer", UNEXPECTED.to_owned())]));
+            return Ok(Step::of(lost(engine, now, ask, "unexpected_answer", UNEXPECTED.to_owned())));
         }
     };
     let contract = model::Cosigned::join(ours.clone(), theirs)?;
-    Ok(Step::of(vec![Record::Agreed { lease: contract, side: Side::Tenant, peer }]))
+    let agreed = Record::Agreed { lease: contract, side: Side::Tenant, peer };
+    Ok(Step::of(std::iter::once(agreed).chain(choice::others(&engine.state.lease, ask)).collect()))
 }
 
 fn accepted(state: &State, id: Id<Lease>) -> Option<(Id<Ask>, &Signed<Lease>, PeerKey)> {
     state.asks.iter().find_map(|(ask, asking)| match &asking.outcome {
         Outcome::Accepted { lease, peer } if lease.id() == id => Some((*ask, &**lease, *peer)),
-        Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+        Outcome::Waiting
+        | Outcome::Quoted { .. }
+        | Outcome::Accepted { .. }
+        | Outcome::Agreed(_)
+        | Outcome::Refused { .. } => None,
     })
 }
 
 /// What time alone brings: asks and quotes that expire.
-pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
+pub fn expired(identity: &Identity, state: &State, now: Timestamp) -> Vec<Record> {
     let lapsed = state
         .quotes
         .values()
@@ -304,20 +362,24 @@ pub fn expired(state: &State, now: Timestamp) -> Vec<Record> {
             "not_agreed",
             "the host's signature never came, and can no longer bind".to_owned(),
         )),
-        Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+        Outcome::Waiting
+        | Outcome::Quoted { .. }
+        | Outcome::Accepted { .. }
+        | Outcome::Agreed(_)
+        | Outcome::Refused { .. } => None,
     });
-    lapsed.chain(silent).collect()
+    lapsed.chain(silent).chain(choice::time(identity, state, now)).collect()
 }
 
 /// When the next of them expires.
-pub fn next_expiry(state: &State) -> Option<Timestamp> {
+pub fn next_expiry(state: &State, now: Timestamp) -> Option<Timestamp> {
     let quotes = state.quotes.values().map(|held| held_until(&held.quote));
     let asks = state.asks.values().filter_map(|asking| match &asking.outcome {
         Outcome::Waiting => Some(asking.at + HOLD),
         Outcome::Accepted { lease, .. } => Some(settled(lease)),
-        Outcome::Agreed(_) | Outcome::Refused { .. } => None,
+        Outcome::Quoted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => None,
     });
-    quotes.chain(asks).min()
+    quotes.chain(asks).chain(choice::next_time(state, now)).min()
 }
 
 /// By the host's clock, which has also issued it.
@@ -330,11 +392,11 @@ fn settled(lease: &Lease) -> Timestamp {
     lease.issued + HOLD + SETTLE
 }
 
-fn denied(ask: Id<Ask>, denial: &Denial) -> Step {
+fn denied(engine: &Engine, now: Timestamp, ask: Id<Ask>, denial: &Denial) -> Step {
     if is_for_now(denial) {
         return Step::default();
     }
-    Step::of(vec![refused(ask, &clip(&denial.code, 64), clip(&denial.sentence, 400))])
+    Step::of(lost(engine, now, ask, &clip(&denial.code, 64), clip(&denial.sentence, 400)))
 }
 
 /// Whether a denial says only that the peer had no time, or failed: then it is as if no answer had come.
@@ -342,7 +404,8 @@ pub(crate) fn is_for_now(denial: &Denial) -> bool {
     NOT_NOW.contains(&denial.code.as_str())
 }
 
-fn refused(ask: Id<Ask>, code: &str, sentence: String) -> Record {
+/// A record that an ask leads to nothing.
+pub(super) fn refused(ask: Id<Ask>, code: &str, sentence: String) -> Record {
     Record::Refused { ask, code: code.to_owned(), sentence }
 }
 

@@ -12,7 +12,10 @@
 //! From agreed on both sides hold the same [`Lease`], and the host moves it; the tenant follows what the host says,
 //! and leaves by itself when the host is gone. Fetching, starting, throttled and frozen time is free.
 
+pub mod choice;
 mod deal;
+pub mod exposure;
+pub mod holds;
 mod refusal;
 mod renewal;
 mod run;
@@ -20,11 +23,13 @@ mod want;
 
 pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
+pub use renewal::owner_answers;
+pub use run::warned_at;
 
 use crate::input::{Machine, Tenant};
 use crate::{Engine, Step, Topic};
 use model::message::{Request, Response};
-use model::record::{Entry, Record};
+use model::record::{Among, Entry, Record};
 use model::{
     Ask, Cosigned, End, FreezeReason, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal,
     Side, Signed, Span, Tick, Timestamp,
@@ -35,6 +40,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How long an ended lease is kept in memory, to be rated and to give its answers again.
 pub(crate) const KEPT: Span = Span::days(30);
 
+/// How often what is long over is looked for.
+const FORGETS_EVERY: Span = Span::minutes(1);
+
 /// An ask that this node has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asking {
@@ -44,6 +52,8 @@ pub struct Asking {
     pub offer: Signed<Offer>,
     /// When.
     pub at: Timestamp,
+    /// Among which others.
+    pub among: Option<Among>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -53,6 +63,13 @@ pub struct Asking {
 pub enum Outcome {
     /// No answer yet.
     Waiting,
+    /// A good quote came, and a better one may come.
+    Quoted {
+        /// The quote.
+        quote: Box<Signed<Quote>>,
+        /// When it came.
+        at: Timestamp,
+    },
     /// The quote was good, and this node has signed; the host has not yet.
     Accepted {
         /// What was signed.
@@ -119,8 +136,12 @@ pub struct Lease {
     pub term: Span,
     /// Renewals that were agreed.
     pub renewals: Vec<Cosigned<Renewal>>,
-    /// A renewal that was asked for.
+    /// A renewal that was asked for. As host: that waits for the owner.
     pub renewing: Option<Signed<Renewal>>,
+    /// As host: the last renewal that the owner has denied.
+    pub denied: Option<Id<Renewal>>,
+    /// The end that the people on this side were warned of.
+    pub warned: Option<Timestamp>,
     /// The highest tick.
     pub tick: Option<Signed<Tick>>,
     /// Since when ticks have stayed unsigned.
@@ -193,6 +214,10 @@ pub struct State {
     leases: BTreeMap<Id<model::Lease>, Lease>,
     /// Asks that this host has answered: the same ask again gets the same answer.
     answered: BTreeMap<Id<Ask>, Id<Quote>>,
+    /// Who has held capacity of this host for nothing.
+    idlers: holds::Idlers,
+    /// When what is long over was forgotten last.
+    forgot: Timestamp,
 }
 
 impl State {
@@ -228,19 +253,26 @@ impl State {
 
     /// Makes a written record true.
     pub fn apply(&mut self, entry: &Entry) {
-        self.forget(entry.at);
+        // Looking through all at each of many records would make a start slow.
+        if entry.at < self.forgot || entry.at.since(self.forgot) >= FORGETS_EVERY {
+            self.forget(entry.at);
+        }
         match &entry.record {
-            Record::Asked { ask, offer } => {
+            Record::Asked { ask, offer, among } => {
                 let asking = Asking {
                     ask: ask.clone(),
                     offer: offer.clone(),
                     at: entry.at,
+                    among: *among,
                     outcome: Outcome::Waiting,
                 };
                 self.asks.insert(ask.id(), asking);
             }
             Record::Refused { ask, code, sentence } => {
                 self.outcome(*ask, Outcome::Refused { code: code.clone(), sentence: sentence.clone() });
+            }
+            Record::Heard { quote } => {
+                self.outcome(quote.ask, Outcome::Quoted { quote: Box::new(quote.clone()), at: entry.at });
             }
             Record::Accepted { lease, peer, .. } => {
                 self.outcome(lease.ask, Outcome::Accepted { lease: Box::new(lease.clone()), peer: *peer });
@@ -253,6 +285,7 @@ impl State {
             Record::Lapsed { quote } => {
                 if let Some(held) = self.quotes.remove(quote) {
                     self.answered.remove(&held.ask.id());
+                    self.idlers.unused(entry, held.tenant.person, &held.quote);
                 }
             }
             Record::Agreed { lease, side, peer } => self.agreed(entry.at, entry.seq, lease, *side, *peer),
@@ -272,9 +305,11 @@ impl State {
             Record::RenewalAsked { renewal } => {
                 self.with(renewal.lease, |lease| lease.renewing = Some(renewal.clone()))
             }
-            Record::RenewalRefused { lease, sentence, .. } => self.with(*lease, |lease| {
+            Record::RenewalRefused { lease, renewal, sentence, .. } => self.with(*lease, |lease| {
                 lease.renewing = None;
-                if lease.may_go_on() {
+                if lease.side == Side::Host {
+                    lease.denied = Some(*renewal);
+                } else if lease.may_go_on() {
                     lease.detail = sentence.clone();
                 }
             }),
@@ -283,6 +318,7 @@ impl State {
                 lease.renewing = None;
                 lease.renewals.push(renewal.clone());
             }),
+            Record::Warned { lease, over } => self.with(*lease, |lease| lease.warned = Some(*over)),
             Record::Ended { end } => self.with(end.lease, |lease| {
                 lease.ends.insert(end.side, end.clone());
             }),
@@ -340,6 +376,8 @@ impl State {
             term: contract.term,
             renewals: Vec::new(),
             renewing: None,
+            denied: None,
+            warned: None,
             tick: None,
             unsigned_since: None,
             receipt: None,
@@ -363,10 +401,12 @@ impl State {
 
     /// What is long over makes room. History is in the record.
     fn forget(&mut self, now: Timestamp) {
+        self.forgot = now;
+        self.idlers.forget(now);
         self.leases.retain(|_, lease| lease.ended().is_none_or(|ended| ended + KEPT > now));
         let live: BTreeSet<_> = self.leases.keys().copied().collect();
         self.asks.retain(|_, asking| match &asking.outcome {
-            Outcome::Waiting | Outcome::Accepted { .. } => true,
+            Outcome::Waiting | Outcome::Quoted { .. } | Outcome::Accepted { .. } => true,
             Outcome::Agreed(lease) => live.contains(lease),
             Outcome::Refused { .. } => asking.at + Span::hours(1) > now,
         });
@@ -413,6 +453,7 @@ pub fn tenant(engine: &Engine, now: Timestamp, command: Tenant) -> Result<Step, 
     let (identity, state) = (&engine.identity, &engine.state.lease);
     match command {
         Tenant::Ask { offer, terms, nonce } => deal::ask(identity, now, &offer, *terms, nonce),
+        Tenant::AskAll(candidates) => deal::ask_all(identity, now, candidates),
         Tenant::GiveUp(ask) => Ok(deal::give_up(state, ask)),
         Tenant::Stop(lease) => Ok(run::tenant_stops(identity, state, now, lease)?),
         Tenant::Renew { lease, more } => renewal::ask(identity, state, now, lease, more),
@@ -437,6 +478,7 @@ pub fn request(
 ) -> Result<Step, crate::Refusal> {
     match request {
         Request::Ask(ask) => deal::quote(engine, now, from, &ask),
+        Request::Release { ask } => Ok(deal::release(&engine.state.lease, from, ask)),
         Request::Lease(lease) => deal::agree(engine, now, from, &lease),
         Request::Tick(tick) => run::sign_tick(engine, now, from, &tick),
         Request::Renew(renewal) => renewal::grant(&engine.identity, &engine.state.lease, now, from, &renewal),
@@ -463,13 +505,16 @@ pub fn answer(
 ) -> Result<Step, crate::Refusal> {
     match topic {
         Topic::Ask(ask) => deal::quoted(engine, now, ask, response),
-        Topic::Lease(lease) => deal::countersigned(engine, lease, response),
+        Topic::Lease(lease) => deal::countersigned(engine, now, lease, response),
         Topic::Tick(lease, _) => run::receipted(engine, now, lease, response),
         Topic::Renewal(lease, renewal) => renewal::answered(&engine.state.lease, lease, renewal, response),
         Topic::Where(lease, _) => run::stands(engine, now, lease, response),
-        Topic::End(_) | Topic::Rating(..) | Topic::Standing(..) | Topic::Greet(_) | Topic::Settlement(_) => {
-            Ok(Step::default())
-        }
+        Topic::Release(..)
+        | Topic::End(_)
+        | Topic::Rating(..)
+        | Topic::Standing(..)
+        | Topic::Greet(_)
+        | Topic::Settlement(_) => Ok(Step::default()),
     }
 }
 

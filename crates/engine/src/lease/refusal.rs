@@ -34,6 +34,32 @@ pub enum Refusal {
         /// What is free.
         free: Resources,
     },
+    /// This person has many quotes already, or all persons together have.
+    #[error("{open} quotes stand already, and each holds capacity")]
+    TooManyQuotes {
+        /// How many stand.
+        open: usize,
+    },
+    /// This person has held capacity for nothing, and is not given much more of it for now.
+    #[error(
+        "quotes that were not used held capacity for {idle}; for now all quotes of one person may hold {most}, and {asked} was asked"
+    )]
+    HeldForNothing {
+        /// For how long.
+        idle: Span,
+        /// What the person's quotes would hold.
+        asked: Resources,
+        /// What they may hold.
+        most: Resources,
+    },
+    /// What this person has signed for and not paid is more than the credit.
+    #[error("{owed} is owed in leases that run, and the credit is {credit}")]
+    CreditUsedUp {
+        /// In all open leases together.
+        owed: Amount,
+        /// What may be owed.
+        credit: Amount,
+    },
     /// More than the tenant would pay.
     #[error("an hour costs {rate}, and at most {cap} was to be paid")]
     PriceAboveCap {
@@ -106,6 +132,15 @@ pub enum Refusal {
     /// The host's terms allow no renewal.
     #[error("the host's terms allow no renewal")]
     NoRenewal,
+    /// The owner has yet to answer.
+    #[error("the owner of the machine has not answered yet")]
+    NotYetAnswered,
+    /// The owner has said no.
+    #[error("the owner of the machine grants no more time")]
+    OwnerDenied,
+    /// No renewal waits for the owner.
+    #[error("nobody waits for more time in this lease")]
+    NothingToAnswer,
     /// Longer in all than the host's terms allow.
     #[error("{asked} in all was asked, and {longest} in all is the longest")]
     RenewalTooLong {
@@ -139,6 +174,9 @@ impl Refusal {
             Refusal::OwnOffer => "own_offer",
             Refusal::OwnerFirst(_) => "owner_first",
             Refusal::NoCapacity { .. } => "no_capacity",
+            Refusal::TooManyQuotes { .. } => "too_many_quotes",
+            Refusal::HeldForNothing { .. } => "held_for_nothing",
+            Refusal::CreditUsedUp { .. } => "credit_used_up",
             Refusal::PriceAboveCap { .. } => "price_above_cap",
             Refusal::TermTooLong { .. } => "term_too_long",
             Refusal::OutOfReach { .. } => "out_of_reach",
@@ -152,6 +190,9 @@ impl Refusal {
             Refusal::OldTick { .. } => "old_tick",
             Refusal::Equivocation(_) => "equivocation",
             Refusal::NoRenewal => "no_renewal",
+            Refusal::NotYetAnswered => super::deal::NOT_YET,
+            Refusal::OwnerDenied => "owner_denied",
+            Refusal::NothingToAnswer => "nothing_to_answer",
             Refusal::RenewalTooLong { .. } => "renewal_too_long",
             Refusal::RenewalPending => "renewal_pending",
             Refusal::NoReceipt => "no_receipt",
@@ -166,17 +207,23 @@ impl Refusal {
             Refusal::UnknownOffer(_) => "Search again: `sublet market`.",
             Refusal::NoCapacity { .. } => "Ask for less, wait, or take another offer: `sublet market`.",
             Refusal::OwnerFirst(_) => "Wait, or take another offer: `sublet market`.",
+            Refusal::TooManyQuotes { .. } => "Ask again in half a minute.",
+            Refusal::HeldForNothing { .. } => "Ask for less, or again in a few minutes.",
+            Refusal::CreditUsedUp { .. } => {
+                "End a lease with this host, or settle what is owed: `sublet ledger`."
+            }
             Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",
             Refusal::UnknownQuote => "Ask again.",
             Refusal::UnknownLease(_) => "`sublet ps --all` lists the leases.",
-            Refusal::NoRenewal | Refusal::RenewalTooLong { .. } => {
+            Refusal::NothingToAnswer => "`sublet renewals` lists who waits.",
+            Refusal::NoRenewal | Refusal::OwnerDenied | Refusal::RenewalTooLong { .. } => {
                 "Start another lease before this one ends."
             }
             Refusal::OwnOffer => "Run it here without Sublet.",
             Refusal::NotForYou => "Ask the owner for an invite: `sublet join LINK`.",
-            Refusal::RenewalPending => "Wait for the answer: `sublet ps` shows it.",
+            Refusal::RenewalPending | Refusal::NotYetAnswered => "Wait for the answer: `sublet ps` shows it.",
             Refusal::NotForUs
             | Refusal::NotTheSender
             | Refusal::Differs(_)

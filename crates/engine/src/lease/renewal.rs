@@ -6,7 +6,7 @@ use crate::{Identity, Step};
 use model::envelope::CLOCK_SKEW;
 use model::message::Response;
 use model::record::Record;
-use model::{Cosigned, Id, PeerKey, Renewal, RenewalTerms, Side, Span, Timestamp, Unverified};
+use model::{Cosigned, Id, PeerKey, Renewal, RenewalTerms, Side, Signed, Span, Timestamp, Unverified};
 
 type LeaseId = Id<model::Lease>;
 
@@ -35,7 +35,7 @@ pub fn ask(
     Ok(Step::of(vec![Record::RenewalAsked { renewal: identity.key.sign(&renewal)? }]))
 }
 
-/// As host: grants more time where the terms of the lease promise it.
+/// As host: grants more time where the terms of the lease promise it, or lets the owner decide where they say so.
 ///
 /// # Errors
 /// Why not.
@@ -59,9 +59,48 @@ pub fn grant(
         return Err(Refusal::Differs("number").into());
     }
     may_renew(lease, renewal.more)?;
+    if lease.contract.rules.renewal == RenewalTerms::Ask {
+        return waits(lease, renewal);
+    }
     let renewal = identity.key.countersign(&renewal)?;
     let answer = Response::Renewal(renewal.second_signed().unverified());
     Ok(Step::and_answer(vec![Record::Renewed { renewal }], answer))
+}
+
+/// The tenant asks again until the owner has answered.
+fn waits(lease: &Lease, renewal: Signed<Renewal>) -> Result<Step, crate::Refusal> {
+    if lease.denied == Some(renewal.id()) {
+        return Err(Refusal::OwnerDenied.into());
+    }
+    match &lease.renewing {
+        Some(known) if known.id() == renewal.id() => Err(Refusal::NotYetAnswered.into()),
+        Some(_) => Err(Refusal::RenewalPending.into()),
+        None => {
+            let denial = Response::Denied(crate::Refusal::from(Refusal::NotYetAnswered).denial());
+            Ok(Step::and_answer(vec![Record::RenewalAsked { renewal }], denial))
+        }
+    }
+}
+
+/// As host: the owner answers a tenant who waits for more time. The tenant hears of it when it asks again.
+///
+/// # Errors
+/// When nobody waits, or the lease has ended meanwhile.
+pub fn owner_answers(
+    identity: &Identity,
+    state: &State,
+    id: LeaseId,
+    grant: bool,
+) -> Result<Vec<Record>, crate::Refusal> {
+    let lease = state.get(id).filter(|lease| lease.side == Side::Host).ok_or(Refusal::UnknownLease(id))?;
+    let renewal = lease.renewing.as_ref().ok_or(Refusal::NothingToAnswer)?;
+    if !grant {
+        let refusal = Refusal::OwnerDenied;
+        let (code, sentence) = (refusal.code().to_owned(), refusal.to_string());
+        return Ok(vec![Record::RenewalRefused { lease: id, renewal: renewal.id(), code, sentence }]);
+    }
+    may_renew(lease, renewal.more)?;
+    Ok(vec![Record::Renewed { renewal: identity.key.countersign(renewal)? }])
 }
 
 fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
@@ -74,7 +113,8 @@ fn may_renew(lease: &Lease, more: Span) -> Result<(), Refusal> {
         RenewalTerms::Automatic { longest } => {
             Err(Refusal::RenewalTooLong { asked: lease.term + more, longest })
         }
-        RenewalTerms::Never | RenewalTerms::Ask => Err(Refusal::NoRenewal),
+        RenewalTerms::Ask => Ok(()),
+        RenewalTerms::Never => Err(Refusal::NoRenewal),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A lease while it runs: phases, ticks and receipts, the end, the judgement after.
 
-use super::{Lease, Refusal, State, deal};
+use super::{Lease, Refusal, State, deal, exposure};
 use crate::input::{Machine, Meter};
 use crate::owner::Stance;
 use crate::{Engine, Identity, Step, ledger};
@@ -27,12 +27,13 @@ pub fn moved(lease: &Lease, phase: Phase, detail: &str) -> Record {
 impl State {
     /// What time alone brings.
     pub fn time(&self, identity: &Identity, now: Timestamp, stance: Stance) -> Vec<Record> {
-        let mut records = deal::expired(self, now);
+        let mut records = deal::expired(identity, self, now);
         for lease in self.all() {
             match lease.side {
-                Side::Host => records.extend(host_time(lease, now, stance)),
+                Side::Host => records.extend(host_time(self, lease, now, stance)),
                 Side::Tenant => records.extend(tenant_time(identity, lease, now)),
             }
+            records.extend(warning(lease, now));
         }
         records
     }
@@ -62,7 +63,20 @@ fn patience(lease: &Lease) -> Span {
     rules.tick + rules.tick + rules.sign_within + rules.grace
 }
 
-fn host_time(lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
+/// When the people on both sides are told that a lease is nearly over: a tenth of its term before, and at most ten
+/// minutes. None while it does not run.
+pub fn warned_at(lease: &Lease) -> Option<Timestamp> {
+    let ahead = Span(lease.term.0 / 10).min(Span::minutes(10));
+    lease.over().filter(|_| lease.phase.is_live()).map(|over| over - ahead)
+}
+
+fn warning(lease: &Lease, now: Timestamp) -> Option<Record> {
+    let over = lease.over()?;
+    let due = warned_at(lease)? <= now && over > now && lease.warned != Some(over);
+    due.then(|| Record::Warned { lease: lease.id(), over })
+}
+
+fn host_time(state: &State, lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
     let rules = &lease.contract.rules;
     let here = now.since(lease.moved);
     let term_over = lease.over().is_some_and(|over| over <= now);
@@ -81,12 +95,12 @@ fn host_time(lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
             Some(moved(lease, Phase::Closing(EndReason::OwnerStopped), "the owner needed it for longer"))
         }
         Phase::Frozen(reason)
-            if here > rules.grace && is_tenant_s(lease.phase) && due_freeze(lease, now).is_some() =>
+            if here > rules.grace && is_tenant_s(lease.phase) && due_freeze(state, lease, now).is_some() =>
         {
             blame(reason).map(|reason| moved(lease, Phase::Closing(reason), ""))
         }
         Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_) => {
-            let due = due_phase(lease, now, stance);
+            let due = due_phase(state, lease, now, stance);
             is_news(lease.phase, due).then(|| moved(lease, due, ""))
         }
         Phase::Fetching | Phase::Starting | Phase::Closing(_) | Phase::Ended(_) => None,
@@ -95,8 +109,8 @@ fn host_time(lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
 
 /// Where a guest that was started should stand: what the tenant owes comes first where it already stands still for it,
 /// then the owner.
-fn due_phase(lease: &Lease, now: Timestamp, stance: Stance) -> Phase {
-    let due = due_freeze(lease, now);
+fn due_phase(state: &State, lease: &Lease, now: Timestamp, stance: Stance) -> Phase {
+    let due = due_freeze(state, lease, now);
     match (stance, due) {
         (_, Some(_)) if is_tenant_s(lease.phase) => lease.phase,
         (Stance::Freeze(reason), _) => Phase::Frozen(FreezeReason::Owner(reason)),
@@ -131,14 +145,19 @@ fn notice_is_over(lease: &Lease, now: Timestamp) -> bool {
     }
 }
 
-/// Frozen when unsigned for N + G, or when more is owed than the credit.
-fn due_freeze(lease: &Lease, now: Timestamp) -> Option<FreezeReason> {
+/// What the tenant of a lease owes in all open leases, in the currency of this one.
+fn debt(state: &State, lease: &Lease) -> i64 {
+    let (person, currency) = (lease.contract.tenant.person, lease.contract.rate.hourly.currency);
+    exposure::open_debt(state, person, currency)
+}
+
+/// Frozen when unsigned for N + G, or when the person owes more than the credit.
+fn due_freeze(state: &State, lease: &Lease, now: Timestamp) -> Option<FreezeReason> {
     let rules = &lease.contract.rules;
     if lease.unsigned_since.is_some_and(|since| now.since(since) > rules.tick + rules.sign_within) {
         return Some(FreezeReason::Unsigned);
     }
-    let owed = lease.receipt.as_ref().map_or(0, |receipt| receipt.amount.micros);
-    (owed > rules.credit).then_some(FreezeReason::CreditUsedUp)
+    (debt(state, lease) > rules.credit).then_some(FreezeReason::CreditUsedUp)
 }
 
 fn blame(reason: FreezeReason) -> Option<EndReason> {
@@ -195,7 +214,7 @@ pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
         (Machine::Started(_), Phase::Starting) => {
             // It has begun, if only to stand still at once.
             let mut records = vec![moved(lease, Phase::Running, "")];
-            let due = due_phase(lease, now, engine.state.owner.stance());
+            let due = due_phase(&engine.state.lease, lease, now, engine.state.owner.stance());
             records.extend((due != Phase::Running).then(|| moved(lease, due, "")));
             records
         }
@@ -430,7 +449,10 @@ pub fn receipted(
     )?;
     let mut records = vec![Record::Receipted { receipt: receipt.clone() }];
     records.extend(posted);
-    let over_credit = receipt.amount.micros > lease.contract.rules.credit;
+    let state = &engine.state.lease;
+    let before = lease.receipt.as_ref().map_or(0, |known| known.amount.micros);
+    let debt = debt(state, lease).saturating_add(receipt.amount.micros.saturating_sub(before));
+    let over_credit = debt > lease.contract.rules.credit;
     match lease.phase {
         Phase::Running | Phase::Throttled { .. } if over_credit => {
             records.push(moved(lease, Phase::Frozen(FreezeReason::CreditUsedUp), ""))
@@ -450,6 +472,17 @@ pub fn receipted(
         | Phase::Closing(_)
         | Phase::Ended(_) => {}
     }
+    // The credit is the person's: what runs beside stands still, too.
+    let party = lease.contract.tenant.person;
+    let currency = lease.contract.rate.hourly.currency;
+    let beside = state.hosted().filter(|other| {
+        other.id() != id
+            && other.contract.tenant.person == party
+            && other.contract.rate.hourly.currency == currency
+            && matches!(other.phase, Phase::Running | Phase::Throttled { .. })
+            && debt > other.contract.rules.credit
+    });
+    records.extend(beside.map(|other| moved(other, Phase::Frozen(FreezeReason::CreditUsedUp), "")));
     Ok(Step::of(records))
 }
 

@@ -1,6 +1,6 @@
 //! What should be going on for each ask and lease, as it follows from where they stand.
 
-use super::{Lease, Outcome, State, deal, run};
+use super::{Lease, Outcome, State, choice, deal, run};
 use crate::{Effect, Topic};
 use model::message::Request;
 use model::{Phase, Side, Span, Timestamp};
@@ -10,6 +10,9 @@ const TOLD_FOR: Span = Span::days(7);
 
 /// How long after the end the tenant can still read what the guest has printed. Nothing else is left of it.
 const READ_FOR: Span = Span::hours(1);
+
+/// How often a host looks whether what made it freeze a guest is over.
+const FROZEN_LOOKS: Span = Span::seconds(10);
 
 /// How often a tenant asks its host where the lease stands.
 const ASKED_EVERY: Span = Span::seconds(30);
@@ -39,7 +42,14 @@ impl State {
                         request: Request::Lease(lease.unverified()),
                     });
                 }
-                Outcome::Agreed(_) | Outcome::Refused { .. } => {}
+                Outcome::Refused { .. } if choice::is_to_be_released(asking, now) => {
+                    effects.extend(host_of(&asking.offer).map(|to| Effect::Send {
+                        to,
+                        topic: Topic::Release(*id, choice::telling(asking, now)),
+                        request: Request::Release { ask: *id },
+                    }));
+                }
+                Outcome::Quoted { .. } | Outcome::Agreed(_) | Outcome::Refused { .. } => {}
             }
         }
         for lease in self.all() {
@@ -55,7 +65,7 @@ impl State {
     /// When time alone next brings something.
     pub fn next_time(&self, now: Timestamp) -> Timestamp {
         let leases = self.all().filter(|lease| !lease.phase.is_ended()).map(|lease| next(lease, now));
-        leases.chain(deal::next_expiry(self)).min().unwrap_or(now + Span::hours(1)).max(now)
+        leases.chain(deal::next_expiry(self, now)).min().unwrap_or(now + Span::hours(1)).max(now)
     }
 }
 
@@ -179,10 +189,15 @@ fn next(lease: &Lease, now: Timestamp) -> Timestamp {
         }
         (Side::Host, Phase::Frozen(_)) => {
             let notice = lease.held.zip(rules.notice).map(|(held, notice)| just_after(held + notice));
-            [lease.over(), Some(just_after(lease.moved + rules.grace)), notice]
+            // Another lease of the person may have ended, and left room within the credit.
+            let looks = now.since(lease.moved).0 / FROZEN_LOOKS.0 + 1;
+            let look = lease.moved + Span(looks.saturating_mul(FROZEN_LOOKS.0));
+            let next = notice.filter(|at| *at > now).map_or(look, |notice| notice.min(look));
+            [lease.over(), Some(just_after(lease.moved + rules.grace)), Some(next)]
         }
         (Side::Host, Phase::Closing(_)) | (_, Phase::Ended(_)) => [None, None, None],
         (Side::Tenant, _) => [Some(now + ASKED_EVERY), lease.over(), None],
     };
-    timers.into_iter().flatten().filter(|at| *at > now).min().unwrap_or(now + ASKED_EVERY)
+    let warned = run::warned_at(lease).filter(|_| lease.warned != lease.over());
+    timers.into_iter().chain([warned]).flatten().filter(|at| *at > now).min().unwrap_or(now + ASKED_EVERY)
 }

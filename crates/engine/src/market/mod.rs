@@ -122,15 +122,24 @@ impl Refusal {
 ///
 /// # Errors
 /// Why not.
-pub fn owner(identity: &Identity, state: &All, now: Timestamp, command: Owner) -> Result<Step, Refusal> {
+pub fn owner(
+    identity: &Identity,
+    state: &All,
+    now: Timestamp,
+    command: Owner,
+) -> Result<Step, crate::Refusal> {
     match command {
         Owner::Measured(speed) => Ok(Step::of(vec![Record::Measured { speed }])),
-        Owner::Share(share) => share_this(&state.market, share),
+        Owner::Share(share) => Ok(share_this(&state.market, share)?),
         Owner::Publish { addresses, sandbox, name } => {
-            publish(identity, state, now, &addresses, sandbox, &name)
+            Ok(publish(identity, state, now, &addresses, sandbox, &name)?)
+        }
+        Owner::Answer { lease, grant } => {
+            lease::owner_answers(identity, &state.lease, lease, grant).map(Step::of)
         }
         Owner::Stop(lease) => {
-            lease::owner_stops(&state.lease, lease).map(Step::of).ok_or(Refusal::UnknownLease(lease))
+            let stopped = lease::owner_stops(&state.lease, lease).ok_or(Refusal::UnknownLease(lease))?;
+            Ok(Step::of(stopped))
         }
         // Of another subject: the engine has taken it before.
         Owner::First(_) => Ok(Step::default()),

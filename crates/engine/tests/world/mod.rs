@@ -11,7 +11,7 @@ pub use people::{EUR, ONE_CORE, person, rules, share, speed, wish};
 use pretend::Dice;
 pub use pretend::{BEGIN, Goes};
 
-use engine::input::{Owner, Tenant};
+use engine::input::{Candidate, Owner, Tenant};
 use engine::lease::Outcome;
 use engine::{Input, Refusal, Reply};
 use happen::{Event, answer};
@@ -75,21 +75,46 @@ impl World {
             events: BTreeMap::new(),
             serial: 0,
         };
-        world.owner(Owner::Measured(speed())).unwrap();
         world.lend(Some(share));
         world
     }
 
     /// The host's owner lends something else, or nothing, and says so.
     pub fn lend(&mut self, share: Option<Share>) {
-        self.owner(Owner::Share(share)).unwrap();
+        self.lend_as(HOST, share);
+    }
+
+    /// Another node's owner lends something, and says so.
+    pub fn lend_as(&mut self, node: usize, share: Option<Share>) {
         let sandbox = Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true };
-        self.owner(Owner::Publish { addresses: Vec::new(), sandbox, name: "host".to_owned() }).unwrap();
+        let publish = Owner::Publish { addresses: Vec::new(), sandbox, name: "host".to_owned() };
+        for command in [Owner::Measured(speed()), Owner::Share(share), publish] {
+            self.wish(node, Input::Owner(command)).expect("the host lives").unwrap();
+        }
     }
 
     /// The offer that the host has made.
     pub fn offer(&self) -> Signed<Offer> {
-        self.nodes[HOST].engine.state().market.offer.clone().expect("an offer")
+        self.offer_of(HOST)
+    }
+
+    /// The offer that a node has made.
+    pub fn offer_of(&self, node: usize) -> Signed<Offer> {
+        self.nodes[node].engine.state().market.offer.clone().expect("an offer")
+    }
+
+    /// A tenant asks several hosts at once, the one that it likes best first.
+    pub fn ask_all(&mut self, node: usize, hosts: &[usize], terms: &AskTerms) -> Id<Ask> {
+        let candidates = hosts.iter().map(|host| Candidate {
+            offer: self.offer_of(*host),
+            terms: terms.clone(),
+            nonce: Nonce(u128::from(self.now.0.unsigned_abs()).to_le_bytes()),
+        });
+        let ask = Tenant::AskAll(candidates.collect());
+        match self.tenant(node, ask).unwrap() {
+            Reply::Asked(ask) => ask,
+            other @ (Reply::Done | Reply::Peer(_)) => panic!("{other:?} to an ask"),
+        }
     }
 
     /// The host's owner wants something.
@@ -126,11 +151,11 @@ impl World {
     /// The code and the sentence with which an ask was refused.
     pub fn refusal(&mut self, node: usize, ask: Id<Ask>) -> (String, String) {
         self.until(Span::minutes(10), |world| {
-            !matches!(world.outcome(node, ask), Outcome::Waiting | Outcome::Accepted { .. })
+            matches!(world.outcome(node, ask), Outcome::Agreed(_) | Outcome::Refused { .. })
         });
         match self.outcome(node, ask) {
             Outcome::Refused { code, sentence } => (code.clone(), sentence.clone()),
-            other @ (Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Agreed(_)) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -140,9 +165,7 @@ impl World {
         self.until(Span::minutes(1), |world| matches!(world.outcome(node, ask), Outcome::Agreed(_)));
         match self.outcome(node, ask) {
             Outcome::Agreed(lease) => *lease,
-            other @ (Outcome::Waiting | Outcome::Accepted { .. } | Outcome::Refused { .. }) => {
-                panic!("{other:?}")
-            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -192,6 +215,11 @@ impl World {
     pub fn crash(&mut self, node: usize) {
         self.vanish(node);
         self.push(self.away, Event::Boots { node });
+    }
+
+    /// A number that was not there before.
+    pub fn dice(&mut self) -> u128 {
+        u128::from(self.dice.roll(u64::MAX))
     }
 
     /// Goes on for a while.

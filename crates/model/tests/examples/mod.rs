@@ -327,6 +327,7 @@ pub fn requests() -> Vec<Request> {
         },
         Request::Settled { settlement: settlement().id(), verdict: Verdict::Missing("not there yet".into()) },
         Request::Standing(standing()),
+        Request::Release { ask: ask().id() },
         Request::Where { lease: lease().id() },
     ]
 }
@@ -390,10 +391,11 @@ pub fn life() -> Vec<Record> {
         Record::Shared { share: Some(share()) },
         Record::Offered { offer: offer(7) },
         Record::Profiled { profile: profile() },
-        Record::Asked { ask: ask(), offer: offer(7) },
+        Record::Asked { ask: ask(), offer: offer(7), among: None },
         Record::Refused { ask: ask().id(), code: "no_capacity".into(), sentence: "no core is free".into() },
         Record::Quoted { ask: ask(), quote: quote(), tenant: tenant().party(), peer },
         Record::Lapsed { quote: quote().id() },
+        Record::Heard { quote: quote() },
         Record::Accepted { quote: quote(), lease: lease.first_signed().clone(), peer: host().peer },
         Record::Agreed { lease: lease.clone(), side: Side::Host, peer },
         moved(Phase::Fetching, ""),
@@ -425,6 +427,7 @@ pub fn life() -> Vec<Record> {
         ]);
     }
     records.extend([
+        Record::Warned { lease: lease.id(), over: NOW + Span::minutes(12) },
         moved(Phase::Closing(EndReason::Exited { code: 0 }), ""),
         Record::Ended { end: end() },
         moved(Phase::Ended(EndReason::Exited { code: 0 }), ""),
