@@ -9,12 +9,12 @@ use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::RenewalAnswer;
 use crate::shapes::{
-    BenchmarkProgress, Build, Dashboard, Dial, Doctor, Event, Found, Identity, Image, ImageProgress, Images,
-    Import, Inspection, Inventory, Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Link, Listings,
-    Marks, Measured, Met, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment,
-    PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query,
-    RecordChecked, Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish,
-    Status, Words,
+    BenchmarkProgress, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings, Electricity,
+    ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection, Inventory,
+    Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Link, Listings, Marks, Measured, Met, More,
+    MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer, PaymentWish,
+    Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish,
+    Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;
@@ -161,6 +161,36 @@ impl Client {
     /// Ends a pause.
     pub async fn resume(&self) -> Result<Owner, ClientError> {
         self.sent(Method::DELETE, "/v1/owner/pause", &()).await
+    }
+
+    /// Why no work comes.
+    pub async fn demands(&self) -> Result<Demands, ClientError> {
+        self.get("/v1/demand").await
+    }
+
+    /// What lending has earned.
+    pub async fn earnings(&self, by: BucketLength) -> Result<Earnings, ClientError> {
+        let by = match by {
+            BucketLength::Hour => "hour",
+            BucketLength::Day => "day",
+            BucketLength::Month => "month",
+        };
+        self.get(&format!("/v1/earnings?by={by}")).await
+    }
+
+    /// What electricity costs.
+    pub async fn electricity(&self) -> Result<Option<Electricity>, ClientError> {
+        self.get("/v1/electricity").await
+    }
+
+    /// Says what electricity costs.
+    pub async fn set_electricity(&self, wish: &ElectricityWish) -> Result<Option<Electricity>, ClientError> {
+        self.sent(Method::PUT, "/v1/electricity", wish).await
+    }
+
+    /// Forgets what electricity costs.
+    pub async fn unset_electricity(&self) -> Result<Option<Electricity>, ClientError> {
+        self.sent(Method::DELETE, "/v1/electricity", &()).await
     }
 
     /// A page of the market.

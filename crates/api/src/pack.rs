@@ -140,6 +140,7 @@ impl Papers {
             Record::Measured { .. }
             | Record::Shared { .. }
             | Record::Ruled { .. }
+            | Record::Powered { .. }
             | Record::Claimed { .. }
             | Record::Profiled { .. }
             | Record::Lapsed { .. }

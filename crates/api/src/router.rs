@@ -5,8 +5,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    dashboard, identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer,
-    people, reputation, session, settings, settlement,
+    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
+    owner, peer, people, reputation, session, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -71,6 +71,8 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(machine::doctor))
         .routes(routes!(machine::inventory))
         .routes(routes!(offer::show, offer::set, offer::unset))
+        .routes(routes!(demand::list))
+        .routes(routes!(earning::earnings))
         .routes(routes!(owner::show))
         .routes(routes!(owner::rule))
         .routes(routes!(owner::pause, owner::resume))
@@ -113,8 +115,10 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(people::join))
         .routes(routes!(people::withdraw))
         .layer(from_fn_with_state(PLAIN, in_time));
-    let agreement =
-        OpenApiRouter::new().routes(routes!(lease::rent)).layer(from_fn_with_state(AGREEMENT, in_time));
+    let agreement = OpenApiRouter::new()
+        .routes(routes!(lease::rent))
+        .routes(routes!(earning::electricity, earning::set_electricity, earning::unset_electricity))
+        .layer(from_fn_with_state(AGREEMENT, in_time));
     let streams = OpenApiRouter::new()
         .routes(routes!(node::events))
         .routes(routes!(machine::measure_speed))

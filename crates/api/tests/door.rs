@@ -8,7 +8,10 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use sublet_api::node::{self, Config, NodeHandle};
-use sublet_api::shapes::{Build, LeaseState, Network, Query, RentWish, Seconds, ShareWish};
+use sublet_api::shapes::{
+    BucketLength, Build, ElectricityWish, LeaseState, Network, OwnerPolicy, OwnerState, Pause, Query,
+    RentWish, Schedule, Seconds, ShareWish,
+};
 use sublet_api::{Client, ClientError, Guard, Token, router, serve, socket_path, token_path};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -110,6 +113,29 @@ async fn what_makes_no_sense_is_a_problem_with_a_sentence() {
         (Method::GET, "/v1/reputation/ff".to_owned(), json!({}), 404, "unknown_person"),
         (Method::POST, "/v1/peers".to_owned(), json!({ "address": "nowhere" }), 422, "network"),
         (Method::PUT, "/v1/offer".to_owned(), json!({}), 409, "not_measured"),
+        (
+            Method::POST,
+            "/v1/owner/pause".to_owned(),
+            json!({ "for": 60, "until_tomorrow": true }),
+            422,
+            "out_of_range",
+        ),
+        (
+            Method::POST,
+            "/v1/owner/pause".to_owned(),
+            json!({ "until": "2001-01-01T00:00:00Z" }),
+            422,
+            "out_of_range",
+        ),
+        (Method::PUT, "/v1/owner/policy".to_owned(), json!({ "lending": "sometimes" }), 422, "bad_body"),
+        (
+            Method::PUT,
+            "/v1/electricity".to_owned(),
+            json!({ "tariff": { "micros": 1, "currency": "credit" }, "milliwatts_per_core": 1 }),
+            422,
+            "out_of_range",
+        ),
+        (Method::GET, "/v1/earnings?by=fortnight".to_owned(), json!({}), 400, "bad_query"),
         (
             Method::PUT,
             "/v1/offer".to_owned(),
@@ -263,4 +289,58 @@ async fn served(house: &House) -> Client {
         serving.stop().await;
     });
     Client::of(house.data.path())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_owner_comes_first_through_the_door() {
+    let house = House::new().await;
+    let _serving = serve(house.node.clone(), house.data.path(), Some(0)).await.unwrap();
+    let client = Client::of(house.data.path());
+    let owner = client.owner().await.unwrap();
+    assert_eq!((owner.state, owner.ruled), (OwnerState::Lending, false));
+
+    let paused = client.pause(&Pause { until_tomorrow: true, ..Pause::default() }).await.unwrap();
+    let reason = paused.reason.unwrap();
+    assert_eq!((paused.state, reason.kind.as_str()), (OwnerState::Frozen, "paused"));
+    assert!(reason.until.unwrap().0 > reason.since.unwrap().0);
+    assert_eq!(client.status().await.unwrap().owner.map(|reason| reason.kind), Some("paused".to_owned()));
+    assert_eq!(client.resume().await.unwrap().reason, None);
+
+    let mut policy = owner.policy;
+    policy.in_use.alone_for = Seconds(node::model::Span::minutes(7));
+    let shire = Schedule { zone: "Middle-earth/Shire".into(), ..night() };
+    let wrong =
+        client.set_policy(&OwnerPolicy { schedule: Some(shire), ..policy.clone() }).await.unwrap_err();
+    assert!(matches!(wrong, ClientError::Problem(problem) if problem.code == "unknown_zone"));
+    let set = OwnerPolicy { schedule: Some(night()), ..policy };
+    assert_eq!(client.set_policy(&set).await.unwrap().policy, set);
+
+    let core_hour = client.electricity().await.unwrap();
+    assert_eq!(core_hour, None);
+    let tariff = node::model::Amount::new(400_000, node::model::Currency::Iso(*b"EUR")).into();
+    let wish = ElectricityWish { tariff, milliwatts_per_core: Some(10_000) };
+    let electricity = client.set_electricity(&wish).await.unwrap().unwrap();
+    assert_eq!(electricity.core_hour.micros, 4_000);
+    assert_eq!(client.offer().await.unwrap().floor, Some(electricity.core_hour.clone()));
+    let earnings = client.earnings(BucketLength::Month).await.unwrap();
+    assert_eq!((earnings.buckets.len(), earnings.electricity), (0, Some(electricity)));
+
+    let demands = client.demands().await.unwrap();
+    assert!(demands.words.iter().any(|word| word.contains("sublet bench")), "{:?}", demands.words);
+    assert!(demands.words.iter().any(|word| word.contains("nobody has asked")), "{:?}", demands.words);
+}
+
+/// Each night, by the clocks of Berlin.
+fn night() -> Schedule {
+    let day = || vec!["00:00-06:30".to_owned(), "22:00-24:00".to_owned()];
+    Schedule {
+        zone: "Europe/Berlin".into(),
+        monday: day(),
+        tuesday: day(),
+        wednesday: day(),
+        thursday: day(),
+        friday: day(),
+        saturday: day(),
+        sunday: Vec::new(),
+    }
 }

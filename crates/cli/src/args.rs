@@ -2,7 +2,7 @@
 
 use crate::command::{
     completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
-    reputation, run, settings, settle, verify,
+    power, reputation, run, settings, settle, verify, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -48,6 +48,10 @@ pub enum Command {
     Resume,
     /// Show or set what comes first on this machine: battery, keyboard, hours of the week.
     Policy(owner::PolicyArgs),
+    /// Show or say what electricity costs, so that earnings are shown net of it.
+    Power(power::PowerArgs),
+    /// Say why no work comes: what was wanted, and what stood in the way.
+    Why(why::WhyArgs),
     /// Look at what others lend.
     Market(market::MarketArgs),
     /// Rent a place for an image, run it there, and follow its output.

@@ -261,7 +261,7 @@ proptest! {
     #[test]
     fn a_reason_is_taken_up_at_once_and_never_flaps(looks in prop::collection::vec((1u64..40, presence()), 1..60)) {
         let policy = strict();
-        let mut state = State { ruled: Some(policy.clone()), claims: Vec::new() };
+        let mut state = State { ruled: Some(policy.clone()), ..State::default() };
         let mut replayed = state.clone();
         let mut now = Timestamp(1_800_000_000_000);
         let mut gone: BTreeMap<ReasonKind, (Timestamp, Timestamp)> = BTreeMap::new();

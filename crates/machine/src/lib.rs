@@ -2,6 +2,7 @@
 
 pub mod benchmark;
 pub mod doctor;
+pub mod electricity;
 pub mod guest;
 pub mod image;
 pub mod inventory;

@@ -17,6 +17,7 @@ pub mod id;
 pub mod message;
 pub mod owner;
 pub mod phase;
+pub mod power;
 pub mod record;
 pub mod resources;
 pub mod session;
@@ -37,6 +38,7 @@ pub use owner::{
     Answer, Claim, Customs, Lending, OwnerReason, Policy, Presence, Programs, ReasonKind, Rule, Schedule,
 };
 pub use phase::{FreezeReason, Phase};
+pub use power::Power;
 pub use resources::Resources;
 pub use time::{Span, Timestamp};
 

@@ -3,10 +3,14 @@
 //! A message is canonical bytes (DAG-CBOR) of at most [`MAX_MESSAGE`]; what needs trust inside it is an envelope of
 //! its own. Each request may come twice: the second has the effect and the answer of the first.
 
+use crate::amount::Rate;
 use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Settlement, Tick};
+use crate::document::{Offer, require};
 use crate::envelope::{Invalid, Unverified};
 use crate::id::{Id, ObjectId};
 use crate::phase::Phase;
+use crate::resources::Resources;
+use crate::time::Span;
 use crate::time::Timestamp;
 use crate::{from_bytes, to_bytes};
 use serde::{Deserialize, Serialize};
@@ -51,6 +55,8 @@ pub enum Request {
         /// Which ask.
         ask: Id<Ask>,
     },
+    /// Tenant to host: I looked at your offer, and ask elsewhere. Nothing is wanted.
+    Passed(Passed),
     /// Tenant to host: where does the lease stand?
     Where {
         /// Which lease.
@@ -101,6 +107,41 @@ pub struct Standing {
     pub fetched: Option<(u64, u64)>,
     /// What went wrong, in words, where it did: at most 500 bytes.
     pub detail: String,
+}
+
+/// What somebody wanted who looked at an offer and asked elsewhere: so that a host learns why no work comes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Which offer.
+    pub offer: Id<Offer>,
+    /// With how much.
+    pub resources: Resources,
+    /// For how long.
+    pub term: Span,
+    /// The most that an hour could cost.
+    pub cap: Option<Rate>,
+    /// The terms that the offer failed, as codes; at most [`MOST_FAILED`], each of at most 32 bytes.
+    pub failed: Vec<String>,
+}
+
+/// The most terms that an offer is told it failed.
+pub const MOST_FAILED: usize = 4;
+
+impl Passed {
+    /// Whether it keeps to its bounds.
+    ///
+    /// # Errors
+    /// [`Invalid::Content`] names what does not.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let plain = |code: &String| {
+            code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        require(
+            (1..=MOST_FAILED).contains(&self.failed.len()) && self.failed.iter().all(plain),
+            "failed",
+            "1 to 4 codes",
+        )
+    }
 }
 
 /// A refusal as it travels: a code for programs, a sentence for people.

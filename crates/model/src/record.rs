@@ -13,6 +13,7 @@ use crate::envelope::{Cosigned, Signed};
 use crate::id::{Id, ObjectId, PeerKey, PersonId};
 use crate::owner::{Claim, Policy};
 use crate::phase::Phase;
+use crate::power::Power;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +54,11 @@ pub enum Record {
     Claimed {
         /// All that hold now, the most telling first.
         claims: Vec<Claim>,
+    },
+    /// The owner said what electricity costs; none: nothing any more.
+    Powered {
+        /// How much.
+        power: Option<Power>,
     },
     /// This node published an offer.
     Offered {

@@ -1,6 +1,7 @@
 //! What the loop owns, and the one way in which it changes: decide, record, make true.
 
 use crate::clock::Clock;
+use crate::demand::Demands;
 use crate::fetch::digest;
 use crate::outbox::Outbox;
 use crate::{Error, Event, Fault};
@@ -36,6 +37,10 @@ pub struct Core {
     pub(crate) addresses: Vec<String>,
     /// What the machine last told of its owner.
     pub(crate) seen: Seen,
+    /// What was wanted of this host of late.
+    pub(crate) demands: Demands,
+    /// When this node started.
+    pub(crate) started: Timestamp,
     /// Where a snapshot was taken last.
     pub(crate) snapshot: u64,
     pub(crate) events: broadcast::Sender<Event>,
@@ -60,6 +65,16 @@ impl Core {
     /// What the machine last told of its owner, and which of its sources did.
     pub fn seen(&self) -> &Seen {
         &self.seen
+    }
+
+    /// What was wanted of this host since its start.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
+    }
+
+    /// When this node started.
+    pub fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// How far the image of a lease has come: bytes that are there, and bytes in all.

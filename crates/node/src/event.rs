@@ -128,7 +128,7 @@ impl Event {
             }
             Record::Rated { rating, .. } => Some(Event::Rated { lease: rating.receipt.lease }),
             Record::Offered { .. } => Some(Event::Offered),
-            Record::Ruled { .. } | Record::Claimed { .. } => Some(Event::Owner),
+            Record::Ruled { .. } | Record::Powered { .. } | Record::Claimed { .. } => Some(Event::Owner),
             Record::Regarded { .. }
             | Record::Invited { .. }
             | Record::Withdrawn { .. }

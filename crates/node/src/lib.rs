@@ -11,6 +11,7 @@ mod clock;
 mod config;
 mod core;
 mod datagrams;
+mod demand;
 mod error;
 mod event;
 mod execute;
@@ -33,6 +34,7 @@ mod vault;
 
 pub use config::Config;
 pub use core::Core;
+pub use demand::{Demand, DemandOutcome, Demands};
 pub use error::{Error, Fault};
 pub use event::{Event, RenewalStands};
 pub use forward::{Forward, Port, Protocol};

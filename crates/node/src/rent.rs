@@ -6,10 +6,12 @@ use crate::{Error, Event, Fault, keys};
 use engine::input::{Candidate, Tenant};
 use engine::lease::Outcome;
 use engine::lease::choice::rivals;
-use engine::market::{Found, Match, Query, search};
+use engine::market::{Found, Match, Miss, Query, search};
 use engine::{Input, Reply};
 use machine::image::Digest;
+use model::Request;
 use model::document::RunOptions;
+use model::message::{MOST_FAILED, Passed};
 use model::{
     Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
     Resources, Span, Workload,
@@ -28,6 +30,8 @@ const HOSTS: usize = 20;
 /// How many of them are asked at first: each holds its capacity until another was taken. The rest are asked when none of
 /// these has room.
 const FIRST: usize = 5;
+/// How many hosts are told why they were passed by, the nearest first.
+const TOLD: usize = 5;
 
 /// What a tenant wants.
 #[derive(Clone, Debug)]
@@ -89,6 +93,7 @@ impl NodeHandle {
         let found = self
             .look(move |core| search(core.engine().book(), core.engine().state(), core.now(), &query))
             .await?;
+        self.tell_passed(&rent, &found);
         let mut last = no_offer(&found);
         let mut candidates = found.matches.into_iter().take(HOSTS).peekable();
         let mut at_once = FIRST;
@@ -115,6 +120,24 @@ impl NodeHandle {
         let made = tokio::task::spawn_blocking(move || images.pieces(&image)).await;
         let (_, list) = made.map_err(|_| Error::Cancelled)??;
         Ok(Pieces { list: ObjectId(list), open })
+    }
+
+    /// Lets hosts whose offers nearly suited know what they failed in, so that they learn why no work comes. Nobody waits
+    /// for it.
+    fn tell_passed(&self, rent: &Rent, found: &Found) {
+        let near =
+            found.near.iter().filter(|near| near.misses.len() <= MOST_FAILED && !is_private(&near.misses));
+        for near in near.take(TOLD) {
+            let failed = near.misses.iter().map(|miss| miss.code().to_owned()).collect();
+            let offer = near.listing.offer.id();
+            let passed = Passed { offer, resources: rent.resources, term: rent.term, cap: rent.cap, failed };
+            let (net, peer) = (self.net().clone(), near.listing.host.peer);
+            tokio::spawn(async move {
+                if let Err(error) = net.request(peer, Request::Passed(passed)).await {
+                    tracing::debug!(%peer, %error, "a host was not told why it was passed by");
+                }
+            });
+        }
     }
 
     /// What to look for in the market.
@@ -203,6 +226,11 @@ impl NodeHandle {
         }
         Ok(Some(Err(refused.unwrap_or(Error::Cancelled))))
     }
+}
+
+/// Whom I have blocked, or do not know, learns nothing of what I want.
+fn is_private(misses: &[Miss]) -> bool {
+    misses.iter().any(|miss| matches!(miss, Miss::Blocked | Miss::Stranger))
 }
 
 fn no_offer(found: &Found) -> Error {

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::core::{Core, SNAPSHOT_VERSION};
+use crate::demand::{Asked, DemandOutcome, Demands, rate_here};
 use crate::execute::{Hands, Outcome, ended, execute};
 use crate::forward::Forwards;
 use crate::handle::{Name, NodeHandle, Shared};
@@ -18,6 +19,7 @@ use machine::image::{Images, Platform};
 use machine::network::Internet;
 use machine::presence::{self, Places, Seen, Wants};
 use model::envelope::Claim;
+use model::message::Passed;
 use model::{
     Answer, Document, Id, Invalid, Lease, Lending, Offer, PeerKey, Person, Phase, Policy, Profile,
     ReasonKind, Request, Response, Sandbox, Side, Signed, Span,
@@ -104,6 +106,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         silent: BTreeMap::new(),
         addresses: Vec::new(),
         seen: Seen::default(),
+        demands: Demands::default(),
+        started: clock.now(),
         snapshot,
         events: events.clone(),
     };
@@ -459,6 +463,39 @@ impl Loop {
     }
 
     fn answer(&mut self, from: PeerKey, request: Request) -> Response {
+        let wanted = Wanted::of(&request);
+        let response = self.respond(from, request);
+        if let Some(wanted) = wanted {
+            self.keep_demand(from, &wanted, &response);
+        }
+        response
+    }
+
+    /// Keeps what was wanted, and what came of it.
+    fn keep_demand(&mut self, from: PeerKey, wanted: &Wanted, response: &Response) {
+        let (now, market) = (self.core.now(), &self.core.engine.state().market);
+        let ours = market.standing(now).map(|offer| offer.id());
+        let rate = |resources| rate_here(market.share.as_ref(), market.speed, resources);
+        match (wanted, response) {
+            (Wanted::Ask(ask), Response::Quote(_)) => {
+                let rate = rate(&ask.resources);
+                self.core.demands.asked(now, from, ask, rate, DemandOutcome::Quoted);
+            }
+            (Wanted::Ask(ask), Response::Denied(denial)) => {
+                let (code, sentence) = (denial.code.clone(), denial.sentence.clone());
+                let rate = rate(&ask.resources);
+                self.core.demands.asked(now, from, ask, rate, DemandOutcome::Refused { code, sentence });
+            }
+            (Wanted::Lease(ask), Response::Lease(_)) => self.core.demands.taken(*ask),
+            (Wanted::Passed(passed), Response::Done) if ours == Some(passed.offer) => {
+                let rate = rate(&passed.resources);
+                self.core.demands.passed(now, from, passed, rate);
+            }
+            (Wanted::Ask(_) | Wanted::Lease(_) | Wanted::Passed(_), _) => {}
+        }
+    }
+
+    fn respond(&mut self, from: PeerKey, request: Request) -> Response {
         match self.core.decide(Input::Request { from, request }) {
             Ok(Reply::Peer(Response::Standing(mut standing))) => {
                 standing.fetched = self.core.fetching.get(&standing.lease).copied();
@@ -603,6 +640,28 @@ impl Loop {
                 tracing::error!(guest = %id, %error, "a guest without a lease does not go");
             }
         });
+    }
+}
+
+/// What a request wants of this host, to be kept.
+enum Wanted {
+    Ask(Asked),
+    Lease(Id<model::Ask>),
+    Passed(Passed),
+}
+
+impl Wanted {
+    fn of(request: &Request) -> Option<Wanted> {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "all others want something of a lease that there is"
+        )]
+        match request {
+            Request::Ask(ask) => Asked::of(ask).map(Wanted::Ask),
+            Request::Lease(lease) => lease.verify_past().ok().map(|lease| Wanted::Lease(lease.ask)),
+            Request::Passed(passed) => Some(Wanted::Passed(passed.clone())),
+            _ => None,
+        }
     }
 }
 

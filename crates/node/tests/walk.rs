@@ -42,6 +42,7 @@ fn main() {
             "a_pause_holds_a_guest_and_its_end_lets_it_go",
             owner::a_pause_holds_a_guest_and_its_end_lets_it_go,
         ),
+        trial("a_host_learns_why_it_was_passed_by", owner::a_host_learns_why_it_was_passed_by),
         trial(
             "what_the_machine_sees_freezes_and_throttles",
             owner::what_the_machine_sees_freezes_and_throttles,

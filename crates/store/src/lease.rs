@@ -192,7 +192,7 @@ fn change(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> 
     Ok(())
 }
 
-fn side_word(side: Side) -> &'static str {
+pub(crate) fn side_word(side: Side) -> &'static str {
     match side {
         Side::Host => "host",
         Side::Tenant => "tenant",

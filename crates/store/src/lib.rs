@@ -8,6 +8,7 @@
 //!
 //! One file per table. Nothing here decides: the rules are the engine's.
 
+mod earning;
 mod error;
 pub mod lease;
 mod lock;
@@ -19,6 +20,7 @@ pub mod rating;
 pub mod record;
 pub mod snapshot;
 
+pub use earning::{Earned, QUARTER};
 pub use error::{Break, StoreError};
 pub use lease::{LeaseFilter, LeaseRow};
 pub use lock::{Holder, holder};
@@ -59,11 +61,15 @@ impl Store {
         let path = dir.join("sublet.db");
         private_file(&path)?;
         let mut record = connect(&path, "FULL")?;
-        migrations::run(&mut record)?;
+        let is_older = migrations::run(&mut record)?;
         let cache = connect(&path, "NORMAL")?;
         let head = record::head(&record)?;
         let objects = object::count(&cache)?;
-        Ok(Store { record, cache, head, objects, lock })
+        let mut store = Store { record, cache, head, objects, lock };
+        if is_older {
+            store.rebuild()?;
+        }
+        Ok(store)
     }
 
     /// Tells other programs where the API of this node listens; see [`holder`].

@@ -47,6 +47,7 @@ fn objects(record: &Record) -> Vec<ObjectId> {
         Record::Measured { .. }
         | Record::Shared { .. }
         | Record::Ruled { .. }
+        | Record::Powered { .. }
         | Record::Claimed { .. }
         | Record::Regarded { .. } => vec![],
         Record::Offered { offer } => vec![offer.id().object()],
@@ -119,6 +120,7 @@ mod tests {
                     | Record::Accepting { .. }
                     | Record::Answered { .. }
                     | Record::Ruled { .. }
+                    | Record::Powered { .. }
                     | Record::Claimed { .. }
                     | Record::Paid { .. }
                     | Record::Settled { .. }

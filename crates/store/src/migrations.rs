@@ -3,14 +3,18 @@
 use crate::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
-const STEPS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_settled.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_settled.sql"),
+    include_str!("migrations/0003_earning.sql"),
+];
 
 /// The version that this program reads and writes.
 pub(crate) const KNOWN: u32 = STEPS.len() as u32;
 
-/// Takes a database of any older version to the present one, step by step, each whole or not at all.
-pub(crate) fn run(connection: &mut Connection) -> Result<(), StoreError> {
+/// Takes a database of any older version to the present one, step by step, each whole or not at all. Says whether there
+/// was one, whose tables do not know yet what its record says.
+pub(crate) fn run(connection: &mut Connection) -> Result<bool, StoreError> {
     let found = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?;
     if found > KNOWN {
         return Err(StoreError::Newer { found, known: KNOWN });
@@ -21,5 +25,5 @@ pub(crate) fn run(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
     }
-    Ok(())
+    Ok((1..KNOWN).contains(&found))
 }

@@ -3,7 +3,7 @@
 //! `hash(n) = BLAKE3(context, hash(n - 1), n, at, body)`, both numbers as 8 little-endian bytes, `hash(0)` all nought.
 //! All parts but the last have a fixed length, so that no two rows have the same input.
 
-use crate::{Break, Store, StoreError, bound, lease, mention, posting, rating, snapshot};
+use crate::{Break, Store, StoreError, bound, earning, lease, mention, posting, rating, snapshot};
 use model::Timestamp;
 use model::record::{Entry, Record};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -87,7 +87,7 @@ impl Store {
     /// [`StoreError::Broken`]; the tables are then as they were before.
     pub fn rebuild(&mut self) -> Result<(), StoreError> {
         let transaction = self.record.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for table in ["mention", "lease", "posting", "rating"] {
+        for table in ["mention", "lease", "posting", "rating", "earning", "power"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
         follow(&transaction, Head::NONE, usize::MAX, |entry| derive(&transaction, &entry))?;
@@ -129,6 +129,7 @@ fn kind(body: &[u8]) -> String {
 /// All tables that are made from the record, in the order of the plan.
 fn derive(connection: &Connection, entry: &Entry) -> Result<(), StoreError> {
     mention::apply(connection, entry)?;
+    earning::apply(connection, entry)?;
     lease::apply(connection, entry)?;
     posting::apply(connection, entry)?;
     rating::apply(connection, entry)
@@ -218,7 +219,7 @@ mod tests {
     }
 
     fn tables(store: &Store) -> Vec<Vec<Vec<Value>>> {
-        ["mention", "lease", "posting", "rating"].map(|table| rows(store, table)).to_vec()
+        ["mention", "lease", "posting", "rating", "earning", "power"].map(|table| rows(store, table)).to_vec()
     }
 
     fn rows(store: &Store, table: &str) -> Vec<Vec<Value>> {

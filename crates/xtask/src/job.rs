@@ -21,7 +21,7 @@ usage: cargo xtask JOB
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
   bench [--json] [NAME..]
-                    the benchmarks, each against the raw tool in the same run: guests, machine, network, record
+                    the benchmarks, each against the raw tool in the same run: guests, machine, network, owner, record
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
@@ -36,6 +36,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("guests", "sublet-machine", "guest_start"),
     ("machine", "sublet-machine", "measure"),
     ("network", "sublet-machine", "network"),
+    ("owner", "sublet-node", "owner"),
     ("record", "sublet-store", "append"),
 ];
 

@@ -92,6 +92,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/demand": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was wanted of this machine, what stood in the way, and the price that would have won; where nobody asked, why
+         *     that may be.
+         */
+        get: operations["offer_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/doctor": {
         parameters: {
             query?: never;
@@ -104,6 +124,42 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/earnings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What lending has earned, by hour, day or month, gross and net of electricity. */
+        get: operations["ledger_earnings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/electricity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What electricity costs; nothing where nobody has said. */
+        get: operations["ledger_electricity"];
+        /** Says what electricity costs. Without a figure for a core, the machine is measured: it takes up to half a minute. */
+        put: operations["ledger_set_electricity"];
+        post?: never;
+        /** Forgets what electricity costs. What was counted before stays. */
+        delete: operations["ledger_unset_electricity"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1077,6 +1133,21 @@ export interface components {
             /** @description When it was let in. */
             since: components["schemas"]["Moment"];
         };
+        /** @description What a stretch of time has earned in one currency. */
+        Bucket: {
+            /** @description Guests' time that was paid for. */
+            billed: components["schemas"]["Seconds"];
+            /** @description Processor time that guests used. */
+            cpu: components["schemas"]["Seconds"];
+            electricity?: components["schemas"]["Money"] | null;
+            /** @description When it began. */
+            from: components["schemas"]["Moment"];
+            /** @description What was earned. */
+            gross: components["schemas"]["Money"];
+            net?: components["schemas"]["Money"] | null;
+            /** @description When it ended. */
+            until: components["schemas"]["Moment"];
+        };
         /** @description A folder that becomes an image. */
         Build: {
             /**
@@ -1177,6 +1248,42 @@ export interface components {
             /** @description Whether there is a passphrase for the local network. */
             passphrase_set: boolean;
         };
+        /** @description Something that was wanted. */
+        Demand: {
+            /** @description When. */
+            at: components["schemas"]["Moment"];
+            cap?: components["schemas"]["Money"] | null;
+            /** @description What stood in the way, as codes. */
+            failed: string[];
+            hourly?: components["schemas"]["Money"] | null;
+            /** @description What came of it. */
+            outcome: components["schemas"]["DemandState"];
+            /** @description Whose computer wanted it, hexadecimal. */
+            peer: string;
+            /** @description With how much. */
+            resources: components["schemas"]["Resources"];
+            /** @description In words, where it was refused. */
+            sentence?: string | null;
+            /** @description For how long. */
+            term: components["schemas"]["Seconds"];
+            winning_core_price?: components["schemas"]["Money"] | null;
+        };
+        /**
+         * @description What came of something that was wanted.
+         * @enum {string}
+         */
+        DemandState: "quoted" | "taken" | "refused" | "passed_by";
+        /** @description What was wanted of this machine since its node started, and why it did or did not come to work. */
+        Demands: {
+            /** @description Each demand, the newest first; at most 512. */
+            demands: components["schemas"]["Demand"][];
+            /** @description What stood in the way, the most frequent first. */
+            obstacles: components["schemas"]["Obstacle"][];
+            /** @description Since when demands are kept. */
+            since: components["schemas"]["Moment"];
+            /** @description What there is to say, in plain words, the weightiest first. */
+            words: string[];
+        };
         /** @description A device of a person. */
         Device: {
             /** @description Whether there is a connection now. */
@@ -1201,6 +1308,39 @@ export interface components {
             findings: components["schemas"]["Finding"][];
             /** @description Whether nothing that guests need is missing. */
             well: boolean;
+        };
+        /** @description What lending has earned, by stretches of time in which something was earned or used. */
+        Earnings: {
+            /** @description Stretches with something in them, the earliest first; one for each currency. */
+            buckets: components["schemas"]["Bucket"][];
+            electricity?: components["schemas"]["Electricity"] | null;
+            /** @description All of them together, one for each currency. */
+            totals: components["schemas"]["Bucket"][];
+        };
+        /** @description What electricity costs. */
+        Electricity: {
+            /** @description What an hour of a busy core costs: no price below it earns anything. */
+            core_hour: components["schemas"]["Money"];
+            /**
+             * Format: int32
+             * @description Thousandths of a watt that a busy core takes more than an idle one.
+             */
+            milliwatts_per_core: number;
+            /** @description Who says so: `the owner`, or what was measured with. */
+            source: string;
+            /** @description What a kilowatt-hour costs. */
+            tariff: components["schemas"]["Money"];
+        };
+        /** @description What electricity costs, as the owner says. */
+        ElectricityWish: {
+            /**
+             * Format: int32
+             * @description Thousandths of a watt that a busy core takes more than an idle one; none: it is measured, which takes some
+             *     seconds.
+             */
+            milliwatts_per_core?: number | null;
+            /** @description What a kilowatt-hour costs. */
+            tariff: components["schemas"]["Money"];
         };
         /** @description Something that happened. Losing one loses nothing: state can always be asked for. */
         Event: {
@@ -1886,6 +2026,7 @@ export interface components {
         };
         /** @description What this machine lends. */
         MyOffer: {
+            floor?: components["schemas"]["Money"] | null;
             /** @description What can still be promised. */
             free: components["schemas"]["Resources"];
             /** @description What quotes hold and leases use. */
@@ -1923,6 +2064,16 @@ export interface components {
         NewPassphrase: {
             /** @description At least ten characters. */
             passphrase: string;
+        };
+        /** @description Something that stood in the way of demands. */
+        Obstacle: {
+            /** @description For programs, such as `too_dear`. */
+            code: string;
+            /** @description Of how many demands. */
+            demands: number;
+            /** @description In words. */
+            sentence: string;
+            winning_core_price?: components["schemas"]["Money"] | null;
         };
         /** @description Whether neighbours may have an image. */
         Openness: {
@@ -3135,6 +3286,34 @@ export interface operations {
             };
         };
     };
+    offer_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Demands"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     machine_doctor: {
         parameters: {
             query?: never;
@@ -3150,6 +3329,129 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Doctor"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ledger_earnings: {
+        parameters: {
+            query?: {
+                /** @description `hour`, `day` (when nobody says) or `month`, by the clocks of this machine. */
+                by?: "hour" | "day" | "month";
+                /** @description From this moment on; when nobody says, all since the beginning. */
+                from?: string;
+                /** @description Before this moment; when nobody says, until now. */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Earnings"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ledger_electricity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Electricity"] | null;
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ledger_set_electricity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ElectricityWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Electricity"] | null;
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ledger_unset_electricity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Electricity"] | null;
                 };
             };
             /** @description Why not. */

@@ -1,6 +1,8 @@
 //! The routes, one file for each subject. Each is listed once, with its description: `router.rs` collects them.
 
 pub mod dashboard;
+pub mod demand;
+pub mod earning;
 pub mod identity;
 pub mod image;
 pub mod image_store;

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use node::engine::capacity;
 use node::machine::inventory::{Inventory, inventory};
 use node::model;
+use node::model::power::CORE_HOUR;
 
 /// What this machine lends, what is left of it, and what would be sensible to lend.
 #[utoipa::path(get, path = "/v1/offer", tag = "offer", responses((status = 200, body = MyOffer)))]
@@ -24,6 +25,7 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
             suggested: (&share::suggested(&inventory, &state.market.speed.unwrap_or(share::UNMEASURED)))
                 .into(),
             speed: state.market.speed.map(Into::into),
+            floor: state.owner.power.as_ref().and_then(|power| power.cost(CORE_HOUR).ok()).map(Into::into),
             promised: capacity::promised(&state.lease).into(),
             free: capacity::free(lent, &state.lease).into(),
             published: standing.map(|offer| Published {

@@ -5,6 +5,8 @@
 mod basic;
 mod bounds;
 mod dashboard;
+mod demand;
+mod earning;
 mod event;
 mod identity;
 mod image;
@@ -27,6 +29,8 @@ mod status;
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
 pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
+pub use demand::{Demand, DemandState, Demands, Obstacle, in_words as demand_words};
+pub use earning::{Bucket, BucketLength, Earnings, Electricity, ElectricityWish};
 pub use event::Event;
 pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};

@@ -337,6 +337,8 @@ pub struct MyOffer {
     pub suggested: Share,
     /// How fast the machine is; none before it was measured. Nothing can be lent before.
     pub speed: Option<Speed>,
+    /// What an hour of a busy core costs in electricity: no price below it earns anything; none: nobody has said.
+    pub floor: Option<Money>,
     /// What quotes hold and leases use.
     pub promised: Resources,
     /// What can still be promised.

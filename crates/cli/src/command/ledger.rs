@@ -1,15 +1,19 @@
 //! `sublet ledger`: who owes whom.
 
+use super::power::{self, EarningsArgs};
 use crate::Done;
 use crate::desk::Desk;
 use crate::show::{Table, short};
 use api::shapes::{Account, Booked, Posting};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 /// What to show.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct LedgerArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Every posting, the newest first, instead of the balances.
     #[arg(long)]
     postings: bool,
@@ -19,6 +23,12 @@ pub struct LedgerArgs {
     /// The whole book for an accounting program, on standard output.
     #[arg(long, value_name = "FORM", conflicts_with = "postings")]
     export: Option<Form>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What lending has earned, gross and net of electricity.
+    Earnings(EarningsArgs),
 }
 
 /// What an accounting program reads.
@@ -44,6 +54,9 @@ impl From<Form> for api::Form {
 
 /// Shows balances, or postings.
 pub async fn run(desk: &Desk<'_>, args: &LedgerArgs) -> Done {
+    if let Some(What::Earnings(args)) = &args.what {
+        return power::earnings(desk, args).await;
+    }
     if args.postings {
         let postings = postings(desk, args.limit).await?;
         return desk.out.either(&json!({ "postings": postings }), || lines(desk, &postings)).map(|()| 0);

@@ -15,6 +15,7 @@ pub mod offer;
 pub mod owner;
 pub mod peers;
 pub mod people;
+pub mod power;
 pub mod reputation;
 pub mod run;
 pub mod run_options;
@@ -22,6 +23,7 @@ pub mod settings;
 pub mod settle;
 pub mod status;
 pub mod verify;
+pub mod why;
 
 use crate::args::{Cli, Command};
 use crate::desk::{Desk, Out};
@@ -50,6 +52,8 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Pause(args) => owner::pause(&desk, args).await,
         Command::Resume => owner::resume(&desk).await,
         Command::Policy(args) => owner::policy(&desk, args).await,
+        Command::Power(args) => power::run(&desk, args).await,
+        Command::Why(args) => why::run(&desk, &args).await,
         Command::Market(args) => market::run(&desk, args).await,
         Command::Run(args) => run::run(&desk, args).await,
         Command::Ps(args) => lease::ps(&desk, &args).await,

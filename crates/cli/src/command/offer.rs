@@ -200,8 +200,20 @@ fn story(offer: &MyOffer) -> String {
         );
     };
     let left = fields([("promised", amounts(offer.promised)), ("free", amounts(offer.free))]);
+    let floor = floor(offer).unwrap_or_default();
     let published = if offer.published.is_some() { "" } else { "\nno peer sees it yet" };
-    format!("{}\n{left}{published}", words(share))
+    format!("{}\n{left}{floor}{published}", words(share))
+}
+
+/// What a core-hour costs in electricity, and whether the price covers it.
+fn floor(offer: &MyOffer) -> Option<String> {
+    let floor = offer.floor.as_ref()?;
+    let loses = match &offer.share.as_ref()?.prices {
+        Prices::Rent { core, .. } => core.currency == floor.currency && core.micros < floor.micros,
+        Prices::Gift | Prices::Barter { .. } => false,
+    };
+    let warning = if loses { ": the price does not cover it" } else { "" };
+    Some(format!("\na core-hour takes {} of electricity{warning}", floor.text))
 }
 
 fn words(share: &Share) -> String {

@@ -328,6 +328,7 @@ impl State {
             Record::Measured { .. }
             | Record::Shared { .. }
             | Record::Ruled { .. }
+            | Record::Powered { .. }
             | Record::Claimed { .. }
             | Record::Offered { .. }
             | Record::Profiled { .. }
@@ -489,6 +490,11 @@ pub fn request(
         }
         // Another subject's.
         Request::Greet(_) | Request::Paid(_) | Request::Settled { .. } => Ok(Step::default()),
+        // Only to be known: nothing follows.
+        Request::Passed(passed) => {
+            passed.check()?;
+            Ok(Step::answer(Response::Done))
+        }
         Request::Where { lease } => Ok(run::tell_standing(&engine.state.lease, from, lease)?),
     }
 }

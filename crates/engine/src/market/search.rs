@@ -202,6 +202,24 @@ fn too_dear(rate: Rate, cap: Rate) -> Option<Miss> {
 }
 
 impl Miss {
+    /// For programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Miss::TooSmall { .. } => "too_small",
+            Miss::TooDear { .. } => "too_dear",
+            Miss::OtherCurrency { .. } => "other_currency",
+            Miss::TooShort { .. } => "too_short",
+            Miss::OtherMode { .. } => "other_mode",
+            Miss::OtherArch => "other_arch",
+            Miss::OutOfReach { .. } => "out_of_reach",
+            Miss::TooSlow { .. } => "too_slow",
+            Miss::TooLittleTrust { .. } => "too_little_trust",
+            Miss::Stranger => "stranger",
+            Miss::Blocked => "blocked",
+            Miss::Uncountable => "uncountable",
+        }
+    }
+
     /// What would have matched, as a sentence without its full stop.
     pub fn remedy(&self) -> String {
         match self {

@@ -18,7 +18,9 @@ pub use judge::quiet;
 pub use schedule::{is_open, next_change};
 
 use model::record::{Entry, Record};
-use model::{Answer, Claim, Customs, Invalid, OwnerReason, Policy, Presence, ReasonKind, Span, Timestamp};
+use model::{
+    Answer, Claim, Customs, Invalid, OwnerReason, Policy, Power, Presence, ReasonKind, Span, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the owner wants, and what holds.
@@ -28,6 +30,8 @@ pub struct State {
     pub ruled: Option<Policy>,
     /// The reasons that hold, the most telling first.
     pub claims: Vec<Claim>,
+    /// What electricity costs; none: nobody has said.
+    pub power: Option<Power>,
 }
 
 /// What an owner can want of this subject.
@@ -44,6 +48,8 @@ pub enum Command {
     Resume,
     /// What the machine sees of its owner now.
     See(Presence),
+    /// What electricity costs; none: nothing any more.
+    Power(Option<Power>),
 }
 
 /// Why an owner's wish is refused.
@@ -112,6 +118,7 @@ impl State {
         match &entry.record {
             Record::Ruled { policy } => self.ruled = Some(policy.clone()),
             Record::Claimed { claims } => self.claims = claims.clone(),
+            Record::Powered { power } => self.power = power.clone(),
             _ => {}
         }
     }
@@ -165,6 +172,12 @@ impl State {
             }
             Command::Resume => claims.retain(|claim| claim.reason.kind() != ReasonKind::Paused),
             Command::See(presence) => seen = Some(presence),
+            Command::Power(power) => {
+                power.as_ref().map_or(Ok(()), Power::check)?;
+                if self.power != power {
+                    records.push(Record::Powered { power });
+                }
+            }
         }
         let claims = judge::claims(&policy, &claims, now, seen.as_ref());
         let stance = stance(&policy, &claims);

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::message::{Denial, Request, Response, Standing, StreamHead, Verdict};
+use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict};
 use model::owner::WHOLE_DAY;
 use model::record::{Account, Entry, Posting, Record};
 use model::*;
@@ -329,6 +329,13 @@ pub fn requests() -> Vec<Request> {
         Request::Standing(standing()),
         Request::Release { ask: ask().id() },
         Request::Where { lease: lease().id() },
+        Request::Passed(Passed {
+            offer: offer(7).id(),
+            resources: ask().terms.resources,
+            term: ask().terms.term,
+            cap: Some(ask().terms.cap),
+            failed: vec!["too_dear".into()],
+        }),
     ]
 }
 
@@ -355,6 +362,11 @@ fn standing() -> Standing {
         fetched: Some((1 << 20, 1 << 24)),
         detail: "the owner is back".into(),
     }
+}
+
+/// What electricity costs.
+pub fn power() -> Power {
+    Power { milliwatts: 8_500, source: "RAPL".into(), tariff: Amount::new(320_000, EUR) }
 }
 
 /// A policy that says something about everything.
@@ -441,6 +453,7 @@ pub fn life() -> Vec<Record> {
     records.extend(acquaintance());
     records.extend(payment());
     records.extend([
+        Record::Powered { power: Some(power()) },
         Record::Ruled { policy: policy() },
         Record::Claimed { claims: vec![Claim { reason: OwnerReason::InUse, since: NOW, quiet: Some(NOW) }] },
     ]);

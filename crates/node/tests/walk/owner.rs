@@ -108,3 +108,29 @@ async fn quota(lease: Id<Lease>, expected: &str) -> String {
         sleep(Duration::from_millis(50)).await;
     }
 }
+
+pub async fn a_host_learns_why_it_was_passed_by() {
+    let pair = Pair::meet().await;
+    let euro = |text: &str| Some(model::Rate::hourly(text.parse().expect("an amount")));
+    let cheap = node::Rent { cap: euro("1 EUR"), ..super::rent(&["sh"]) };
+    pair.tenant.rent(cheap).await.expect_err("half a core costs 1.8 EUR an hour");
+    let begun = Instant::now();
+    let demand = loop {
+        let newest = pair.host.look(|core| core.demands().all().next().cloned()).await.expect("a look");
+        if let Some(demand) = newest {
+            break demand;
+        }
+        assert!(begun.elapsed() < SOON, "the host is told");
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(demand.failed(), ["too_dear"]);
+    let prices = super::share().prices;
+    // 3.6 EUR for a core, of which half for at most 1 EUR is wanted.
+    assert_eq!(demand.winning_core_price(&prices), Some("2 EUR".parse().expect("an amount")));
+
+    let lease = pair.run(&["sh", "-c", "exit 0"]).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_ended).await;
+    let outcomes =
+        pair.host.look(|core| core.demands().all().map(|demand| demand.outcome.clone()).collect::<Vec<_>>());
+    assert_eq!(outcomes.await.expect("a look").first(), Some(&node::DemandOutcome::Taken));
+}
