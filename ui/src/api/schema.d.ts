@@ -683,6 +683,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases/{id}/renewal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** As host: answers a tenant who waits for more time, where the terms leave it to the owner. */
+        post: operations["leases_answer_renewal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ledger": {
         parameters: {
             query?: never;
@@ -1388,6 +1405,20 @@ export interface components {
             sentence: string;
         } | {
             /** @enum {string} */
+            event: "ending";
+            /** @description Which. */
+            lease: string;
+            /** @description When it is over, unless it is made longer. */
+            over: components["schemas"]["Moment"];
+        } | {
+            /** @enum {string} */
+            event: "renewal";
+            /** @description For which lease. */
+            lease: string;
+            /** @description Which of them. */
+            stands: components["schemas"]["RenewalStands"];
+        } | {
+            /** @enum {string} */
             event: "rated";
             /** @description Which lease. */
             lease: string;
@@ -1834,11 +1865,14 @@ export interface components {
             /** @description What the whole term costs at the most. */
             at_most: components["schemas"]["Money"];
             ended?: components["schemas"]["Moment"] | null;
+            /** @description Whether its time is nearly over. */
+            ending: boolean;
             fetching?: components["schemas"]["Fetching"] | null;
             /** @description What an hour costs. */
             hourly: components["schemas"]["Money"];
             /** @description Its id, hexadecimal. */
             id: string;
+            loss?: components["schemas"]["Loss"] | null;
             /** @description Gift, barter or rent. */
             mode: components["schemas"]["Mode"];
             /** @description The other party. */
@@ -1853,6 +1887,7 @@ export interface components {
             receipt?: components["schemas"]["Total"] | null;
             /** @description How often it was made longer. */
             renewals: number;
+            renewing?: components["schemas"]["Renewing"] | null;
             /** @description What is promised. */
             resources: components["schemas"]["Resources"];
             /** @description By which rules. */
@@ -1935,6 +1970,13 @@ export interface components {
             password: string;
             /** @description Name. */
             user: string;
+        };
+        /** @description The most that each side can lose by the other, whatever the other does; stated before the guest starts. */
+        Loss: {
+            /** @description The host: what the tenant has used and never pays. */
+            host: components["schemas"]["Money"];
+            /** @description The tenant: what was paid ahead. */
+            tenant: components["schemas"]["Money"];
         };
         /** @description While the battery is low. */
         LowCharge: {
@@ -2532,6 +2574,23 @@ export interface components {
             kind: "automatic";
             /** @description From the start of running, all terms together. */
             longest: components["schemas"]["Seconds"];
+        };
+        /** @description An owner's answer to a tenant who wants more time. */
+        RenewalAnswer: {
+            /** @description Whether it is granted. */
+            grant: boolean;
+        };
+        /**
+         * @description Where a wish for more time stands.
+         * @enum {string}
+         */
+        RenewalStands: "asked" | "agreed" | "refused";
+        /** @description A wish for more time that waits for its answer. */
+        Renewing: {
+            /** @description How much more. */
+            more: components["schemas"]["Seconds"];
+            /** @description Whether the owner of the machine has to answer; no: its node does, when it is reached. */
+            owner_answers: boolean;
         };
         /** @description What a tenant wants. */
         RentWish: {
@@ -4528,6 +4587,40 @@ export interface operations {
         };
         responses: {
             202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    leases_answer_renewal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenewalAnswer"];
+            };
+        };
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
