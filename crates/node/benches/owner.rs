@@ -177,6 +177,7 @@ fn rent() -> Rent {
         min_trust: 0,
         ports: Vec::new(),
         network: NetworkPolicy::None,
+        options: model::document::RunOptions::default(),
     }
 }
 

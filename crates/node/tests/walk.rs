@@ -139,6 +139,7 @@ fn rent(command: &[&str]) -> Rent {
         min_trust: 0,
         ports: Vec::new(),
         network: NetworkPolicy::None,
+        options: model::document::RunOptions::default(),
     }
 }
 
