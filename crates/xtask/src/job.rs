@@ -1,7 +1,7 @@
 //! The jobs, each as its list of steps.
 
 use std::{
-    fmt,
+    env, fmt,
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
 };
@@ -21,7 +21,8 @@ usage: cargo xtask JOB
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
   bench [--json] [NAME..]
-                    the benchmarks, each against the raw tool in the same run: guests, machine, network, owner, record
+                    the benchmarks, each against the raw tool in the same run: guests, machine, network, owner, record,
+                    lease
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
@@ -38,6 +39,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("network", "sublet-machine", "network"),
     ("owner", "sublet-node", "owner"),
     ("record", "sublet-store", "append"),
+    ("lease", "sublet-cli", "lease"),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +203,13 @@ fn check(shop: &Workshop) -> Result<()> {
 }
 
 fn desktop(shop: &Workshop) -> Result<()> {
+    if !["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some()) {
+        eprintln!(
+            "there is no display here for a window; a browser shows the same pages:\n  \
+             cargo run --release --package sublet-cli -- host --dashboard"
+        );
+        return Ok(());
+    }
     packages::install(Need::Test)?;
     ui::install(shop)?;
     step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
