@@ -11,10 +11,10 @@ use crate::shapes::RenewalAnswer;
 use crate::shapes::{
     BenchmarkProgress, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings, Electricity,
     ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection, Inventory,
-    Invite, InviteWish, Invites, Join, Lease, Leases, Ledger, Link, Listings, Marks, Measured, Met, More,
-    MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer, PaymentWish,
-    Payments, Peers, People, Person, Port, Ports, Postings, Pull, Query, RecordChecked, Regarding, RentWish,
-    Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
+    Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link, Listings, Marks, Measured,
+    Met, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer,
+    PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query, RecordChecked,
+    Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
 use crate::socket;
@@ -126,6 +126,11 @@ impl Client {
     /// Measures the node's machine. Dropping it cancels.
     pub async fn benchmark(&self) -> Result<Told<BenchmarkProgress, Measured>, ClientError> {
         self.told("/v1/benchmark", &()).await
+    }
+
+    /// Runs a hostile guest on the node's machine. Dropping it cancels.
+    pub async fn isolation(&self) -> Result<Told<Probe, Isolation>, ClientError> {
+        self.told("/v1/selftest/isolation", &()).await
     }
 
     /// What the node lends.

@@ -162,7 +162,7 @@ fn status(error: &Error) -> StatusCode {
         Error::Key(_) => StatusCode::CONFLICT,
         Error::UnknownImage(_) | Error::UnknownLease(_) => StatusCode::NOT_FOUND,
         Error::Image(error) => image_status(error),
-        Error::Guest(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::Guest(_) | Error::Selftest(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Error::Net(error) => net_status(error),
         Error::Fault(Fault::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Fault(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,7 +6,7 @@ use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
     dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
-    owner, peer, people, reputation, session, settings, settlement,
+    owner, peer, people, reputation, selftest, session, settings, settlement,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -122,6 +122,7 @@ fn described() -> (Router<Door>, OpenApi) {
     let streams = OpenApiRouter::new()
         .routes(routes!(node::events))
         .routes(routes!(machine::measure_speed))
+        .routes(routes!(selftest::isolation))
         .routes(routes!(lease::logs))
         .routes(routes!(session::exec))
         .routes(routes!(session::attach))
@@ -174,6 +175,7 @@ fn every_route_may_fail(description: &mut OpenApi) {
         crate::shapes::BenchmarkProgress::name().into_owned(),
         crate::shapes::BenchmarkProgress::schema(),
     );
+    schemas.insert(crate::shapes::Probe::name().into_owned(), crate::shapes::Probe::schema());
     schemas.insert(crate::shapes::ImageProgress::name().into_owned(), crate::shapes::ImageProgress::schema());
     // And these in the messages of WebSockets.
     schemas.insert(crate::shapes::ExecWish::name().into_owned(), crate::shapes::ExecWish::schema());

@@ -2,7 +2,7 @@
 
 use crate::command::{
     completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
-    power, reputation, run, settings, settle, verify, why,
+    power, reputation, run, selftest, settings, settle, verify, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -40,6 +40,8 @@ pub enum Command {
     Host(host::HostArgs),
     /// Measure this computer: it takes 20 seconds.
     Bench,
+    /// Test this computer: whether its sandbox holds.
+    Selftest(selftest::SelftestArgs),
     /// Show, set or take back what this computer lends.
     Offer(offer::OfferArgs),
     /// Pause lending: guests stand still within a second.

@@ -320,7 +320,7 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true },
+        sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None },
         customs: None,
     };
     change(&mut offer);

@@ -1,5 +1,6 @@
-//! From start to exit of `true`: our guest, a bare `crun run` of the same bundle, and `podman run`, in turns, so that
-//! other work on the machine hits all alike. Needs root, crun, busybox; podman where it is installed.
+//! From start to exit of `true`: our guest, a bare `crun run` and `runc run` of the same bundle, and `podman run`, in
+//! turns, so that other work on the machine hits all alike. Then fifty guests at once, how long freezing takes, and the
+//! whole isolation test. Needs root, crun, busybox; runc and podman where they are installed.
 //!
 //! `cargo bench -p sublet-machine --bench guest_start -- [--json] [--runs N]`
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, supervise};
 use sublet_machine::network::{Internet, Network};
+use sublet_machine::selftest::{Report, Setup, isolation};
 use tokio::sync::mpsc;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -44,16 +46,24 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     write_bundle(&guests, &image, dir.path()).await?;
     events.recv().await;
 
-    let mut crun = Lapped::new(&[
-        "crun",
-        "--cgroup-manager=disabled",
-        "--root",
-        path_text(&dir.path().join("state"))?,
-        "run",
-        "--bundle",
-        path_text(dir.path())?,
-        "bare",
-    ])?;
+    let (state, bundle) = (dir.path().join("state"), dir.path());
+    let bare = |program, own, name| {
+        Ok::<_, Box<dyn Error>>(Lapped::new(&[
+            program,
+            own,
+            "--root",
+            path_text(&state.join(program))?,
+            "run",
+            "--bundle",
+            path_text(bundle)?,
+            name,
+        ])?)
+    };
+    let mut crun = bare("crun", "--cgroup-manager=disabled", "bare")?;
+    let mut runc = match Command::new("runc").arg("--version").output() {
+        Ok(_) => Some(bare("runc", "--rootless=true", "barer")?),
+        Err(_) => None,
+    };
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
     let podman_run = ["podman", "run", "--rm", "--cgroups=disabled", "--network=none"];
     let podman_what = ["--rootfs", path_text(&image)?, "/bin/true"];
@@ -62,19 +72,79 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
         Err(_) => None,
     };
 
-    let (mut ours, mut bare, mut engine) = (Vec::new(), Vec::new(), Vec::new());
+    let mut times = Times::default();
     for turn in 0..WARM_UP + runs {
         let own = one_guest(&guests, &mut events, &image).await?;
         let crun = crun.lap()?;
+        let runc = runc.as_mut().map(Lapped::lap).transpose()?;
         let podman = podman.as_mut().map(Lapped::lap).transpose()?;
         if turn >= WARM_UP {
-            ours.push(own);
-            bare.push(crun);
-            engine.extend(podman);
+            times.ours.push(own);
+            times.crun.push(crun);
+            times.runc.extend(runc);
+            times.podman.extend(podman);
         }
     }
-    report(arguments.iter().any(|word| word == "--json"), ours, bare, engine);
+    let crowd = crowd(&guests, &mut events, &image).await?;
+    let freezing = freezing(&guests, &image).await?;
+    let setup = Setup {
+        dir: dir.path().join("isolation"),
+        supervisor: ["/proc/self/exe", "supervise"].map(Into::into).to_vec(),
+        runtime: None,
+        only: String::new(),
+    };
+    let suite = isolation(setup, |_| {}).await?;
+    report(arguments.iter().any(|word| word == "--json"), times, crowd, freezing, &suite);
     Ok(())
+}
+
+#[derive(Default)]
+struct Times {
+    ours: Vec<Duration>,
+    crun: Vec<Duration>,
+    runc: Vec<Duration>,
+    podman: Vec<Duration>,
+}
+
+/// Fifty guests at once: how many did not start, and when the last one ran.
+async fn crowd(
+    guests: &Guests,
+    events: &mut mpsc::Receiver<GuestEvent>,
+    image: &Path,
+) -> Outcome<(usize, Duration)> {
+    let specs: Vec<GuestSpec> = (0..50).map(|_| spec(image, "sleep 600")).collect::<Outcome<_>>()?;
+    let begun = Instant::now();
+    let started = futures::future::join_all(specs.iter().map(|spec| guests.start(spec))).await;
+    let took = begun.elapsed();
+    for spec in &specs {
+        guests.stop(spec.id, Duration::ZERO).await?;
+        events.recv().await;
+        guests.remove(spec.id).await?;
+    }
+    Ok((started.iter().filter(|one| one.is_err()).count(), took))
+}
+
+/// From the wish to freeze a busy guest until it uses no more processor time. It is looked at afterwards.
+async fn freezing(guests: &Guests, image: &Path) -> Outcome<Vec<Duration>> {
+    let spec = spec(image, "yes")?;
+    guests.start(&spec).await?;
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let begun = Instant::now();
+        guests.freeze(spec.id).await?;
+        times.push(begun.elapsed());
+        let before = guests.usage(spec.id).await?.cpu_ms;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if guests.usage(spec.id).await?.cpu_ms != before {
+            return Err("a frozen guest used processor time".into());
+        }
+        guests.thaw(spec.id).await?;
+    }
+    guests.stop(spec.id, Duration::ZERO).await?;
+    guests.remove(spec.id).await?;
+    times.sort_unstable();
+    Ok(times)
 }
 
 async fn one_guest(
@@ -94,18 +164,29 @@ async fn one_guest(
     Ok(took)
 }
 
-fn report(as_json: bool, mut ours: Vec<Duration>, mut bare: Vec<Duration>, mut podman: Vec<Duration>) {
-    let runs = ours.len();
-    let p50 = |times: &mut Vec<Duration>| {
+fn report(
+    as_json: bool,
+    times: Times,
+    (not_started, crowd): (usize, Duration),
+    freezing: Vec<Duration>,
+    suite: &Report,
+) {
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let p50 = |mut times: Vec<Duration>| {
         times.sort_unstable();
-        times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1000.0)
+        times.get(times.len() / 2).map(|time| millis(*time))
     };
-    let (Some(ours), Some(bare)) = (p50(&mut ours), p50(&mut bare)) else { return };
-    let podman = p50(&mut podman);
+    let runs = times.ours.len();
+    let (Some(ours), Some(crun)) = (p50(times.ours), p50(times.crun)) else { return };
+    let (runc, podman) = (p50(times.runc), p50(times.podman));
+    let p99 = freezing.get(freezing.len() * 99 / 100).map_or(0.0, |time| millis(*time));
     let facts = json!({
         "bench": "guest_start", "runs": runs, "unit": "ms p50, start to exit of true",
-        "sublet": ours, "crun": bare, "podman": podman,
-        "sublet_over_crun": ours / bare, "podman_over_sublet": podman.map(|podman| podman / ours),
+        "sublet": ours, "crun": crun, "runc": runc, "podman": podman,
+        "sublet_over_crun": ours / crun, "podman_over_sublet": podman.map(|podman| podman / ours),
+        "fifty_at_once": { "not_started": not_started, "all_run_after_ms": millis(crowd) },
+        "freeze_p99_ms": p99,
+        "isolation": { "passed": suite.passed(), "failed": suite.failed().count(), "ms": suite.milliseconds },
     });
     if as_json {
         println!("{facts}");
@@ -113,10 +194,16 @@ fn report(as_json: bool, mut ours: Vec<Duration>, mut bare: Vec<Duration>, mut p
     }
     println!("start to exit of `true`, p50 of {runs} runs in turns");
     println!("  sublet {ours:7.1} ms");
-    println!("  crun   {bare:7.1} ms   sublet takes {:.2} x as long", ours / bare);
+    println!("  crun   {crun:7.1} ms   sublet takes {:.2} x as long", ours / crun);
+    if let Some(runc) = runc {
+        println!("  runc   {runc:7.1} ms");
+    }
     if let Some(podman) = podman {
         println!("  podman {podman:7.1} ms   {:.1} x as long as sublet", podman / ours);
     }
+    println!("fifty guests at once: {not_started} did not start; all ran after {:.0} ms", millis(crowd));
+    println!("freezing a busy guest, p99 of {}: {p99:.1} ms", freezing.len());
+    println!("isolation test: {} of {} held, {} ms", suite.passed(), suite.probes.len(), suite.milliseconds);
 }
 
 /// A program that runs a command whenever it is told to, and says how long that took. It stands where no control groups
@@ -129,9 +216,11 @@ struct Lapped {
 
 impl Lapped {
     fn new(command: &[&str]) -> Outcome<Lapped> {
-        let script = "mount -t tmpfs tmpfs /sys/fs/cgroup && exec \"$0\" laps \"$@\"";
+        // runc refuses where it sees no control groups at all, and crun where it sees both versions.
+        let hide = if command[0] == "runc" { "true" } else { "mount -t tmpfs tmpfs /sys/fs/cgroup" };
+        let script = format!("{hide} && exec \"$0\" laps \"$@\"");
         let mut process = Command::new("unshare")
-            .args(["-m", "--propagation", "private", "sh", "-c", script])
+            .args(["-m", "--propagation", "private", "sh", "-c", &script])
             .arg(std::env::current_exe()?)
             .args(command)
             .stdin(Stdio::piped())
@@ -198,7 +287,7 @@ fn make_image(image: &Path) -> Outcome<()> {
         fs::create_dir_all(image.join(dir))?;
     }
     fs::copy("/bin/busybox", image.join("bin/busybox"))?;
-    for tool in ["true", "sleep"] {
+    for tool in ["true", "sleep", "yes"] {
         symlink("busybox", image.join("bin").join(tool))?;
     }
     Ok(())

@@ -35,7 +35,18 @@ pub enum Health {
 
 /// Looks at all that guests need. Takes some milliseconds, and changes nothing but empty control groups of our own.
 pub fn doctor() -> Vec<Finding> {
-    let mut findings = vec![runtime(), user_namespaces(), ids(), limits(), overlay(), kernel(), kvm()];
+    let mut findings = vec![
+        runtime(),
+        user_namespaces(),
+        ids(),
+        limits(),
+        swap(),
+        open_files(),
+        disk(),
+        overlay(),
+        kernel(),
+        kvm(),
+    ];
     findings.extend(owner());
     findings
 }
@@ -155,7 +166,7 @@ fn limits() -> Finding {
     match Hierarchy::find() {
         Ok(hierarchy) => {
             let detail = format!(
-                "processor, memory, processes and freezing by control groups of version {}; disk by tmpfs",
+                "processor, memory, processes and freezing by control groups of version {}",
                 hierarchy.version()
             );
             works(NAME, detail)
@@ -166,6 +177,53 @@ fn limits() -> Finding {
             missing(NAME, &error.to_string(), &remedy)
         }
     }
+}
+
+/// Guests get no swap: it would make the owner's disk wait for them.
+fn swap() -> Finding {
+    const NAME: &str = "swap";
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() <= 1 {
+        return works(NAME, "this machine has none");
+    }
+    match Hierarchy::find().map(|hierarchy| hierarchy.counts_swap()) {
+        Ok(true) => works(NAME, "counted as memory: guests get none beyond theirs"),
+        Ok(false) => limited(
+            NAME,
+            "this kernel does not count it".into(),
+            "guests are kept off it, but not by a limit",
+            "boot with swapaccount=1",
+        ),
+        Err(_) => works(NAME, "guests get none"),
+    }
+}
+
+fn open_files() -> Finding {
+    const NAME: &str = "open files";
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    match most {
+        Some(most) if most < LEAST_FILES && !is_root() => {
+            let but = "programs in guests have no more either";
+            limited(
+                NAME,
+                format!("{most} for each process"),
+                but,
+                "raise `nofile` in /etc/security/limits.conf",
+            )
+        }
+        Some(most) => works(NAME, format!("limited, up to {most} for each process")),
+        None => works(NAME, "limited"),
+    }
+}
+
+/// What databases expect.
+const LEAST_FILES: u64 = 4096;
+
+fn disk() -> Finding {
+    works(
+        "disk",
+        "bytes and files are limited exactly; what guests write is kept in memory, and counted as such",
+    )
 }
 
 fn overlay() -> Finding {

@@ -1,5 +1,6 @@
 //! What a node has to be told.
 
+use machine::guest::Runtime;
 use machine::presence::Eyes;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct Config {
     pub name: String,
     /// How this program is run again as a guest's supervisor.
     pub supervisor: Vec<OsString>,
+    /// What runs guests; the best that is installed if none is named.
+    pub runtime: Option<Runtime>,
     /// Where it sees what its owner does.
     pub eyes: Eyes,
 }
@@ -39,6 +42,7 @@ impl Config {
             relay: false,
             name: String::new(),
             supervisor: vec!["/proc/self/exe".into(), "supervise".into()],
+            runtime: None,
             eyes: Eyes::default(),
         }
     }

@@ -3,6 +3,7 @@
 use crate::VaultError;
 use machine::guest::GuestError;
 use machine::image::ImageError;
+use machine::selftest::SelftestError;
 use model::{Id, Lease};
 use net::NetError;
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ pub enum Error {
     /// About guests.
     #[error(transparent)]
     Guest(#[from] GuestError),
+    /// The isolation test could not be run.
+    #[error(transparent)]
+    Selftest(#[from] SelftestError),
     /// About peers.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -131,6 +135,7 @@ impl Error {
             Error::Key(error) => error.code(),
             Error::Image(error) => image_code(error),
             Error::Guest(_) => "guest",
+            Error::Selftest(_) => "selftest",
             Error::Net(_) => "network",
             Error::Cancelled => "cancelled",
             Error::Fault(Fault::Stopped) => "stopped",
@@ -161,7 +166,7 @@ impl Error {
             }
             Error::Key(error) => error.hint().to_owned(),
             Error::Image(_) | Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
-            Error::Net(_) => "`sublet doctor` tells what works.".to_owned(),
+            Error::Net(_) | Error::Selftest(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),
         }
     }

@@ -59,6 +59,11 @@ impl NodeHandle {
         &self.0.config
     }
 
+    /// What runs guests, if there is anything that can.
+    pub fn runtime(&self) -> Option<&machine::guest::Runtime> {
+        self.0.hands.guests.runtime()
+    }
+
     /// What the person calls themselves.
     pub fn name(&self) -> String {
         self.0.name.get()

@@ -19,6 +19,7 @@ mod fetch;
 mod forward;
 mod handle;
 mod identity;
+mod isolation;
 mod keys;
 mod logs;
 mod neighbours;

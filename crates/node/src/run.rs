@@ -8,7 +8,7 @@ use crate::forward::Forwards;
 use crate::handle::{Name, NodeHandle, Shared};
 use crate::outbox::Outbox;
 use crate::serve::{guest, judge, serve};
-use crate::{Config, Error, Event, Fault, keys};
+use crate::{Config, Error, Event, Fault, isolation, keys};
 use engine::effect::Key;
 use engine::input::{Machine, Owner};
 use engine::market::Learned;
@@ -22,7 +22,7 @@ use model::envelope::Claim;
 use model::message::Passed;
 use model::{
     Answer, Document, Id, Invalid, Lease, Lending, Offer, PeerKey, Person, Phase, Policy, Profile,
-    ReasonKind, Request, Response, Sandbox, Side, Signed, Span,
+    ReasonKind, Request, Response, Sandbox, Side, Signed, Span, Tested,
 };
 use net::NetEvent;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,8 @@ pub enum Command {
     Publish,
     /// What the machine tells of its owner.
     Seen(Seen),
+    /// A hostile guest has tried the sandbox.
+    Tested(Tested),
     /// No more.
     Stop(oneshot::Sender<()>),
 }
@@ -86,6 +88,10 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let guests =
         Guests::open(config.data.join("guests"), config.supervisor.clone(), guest_sender, internet.clone())
             .map_err(Fault::Guest)?;
+    let guests = match &config.runtime {
+        Some(runtime) => guests.with_runtime(runtime.clone()),
+        None => guests,
+    };
     let (net, net_events) = net::start(net_config(&config, keys.peer_seed)).await.map_err(Fault::Net)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (events, _) = broadcast::channel(EVENTS);
@@ -117,8 +123,9 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     presence::watch(sources, wants, move |seen| tell.blocking_send(Command::Seen(seen)).is_ok())
         .map_err(Fault::Presence)?;
     let identity = core.engine.identity().clone();
-    let runtime = Runtime::find().map(|runtime| runtime.name()).unwrap_or_default();
-    let sandbox = Sandbox { runtime, user_namespace: true };
+    let runtime = hands.guests.runtime().map(Runtime::description).unwrap_or_default();
+    let tested = isolation::last(&config.data, &runtime);
+    let sandbox = Sandbox { runtime, user_namespace: true, tested };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,
@@ -345,6 +352,10 @@ impl Loop {
                 let _ = self.core.events.send(Event::Fetching { lease, done, total });
             }
             Command::Publish => self.publish(),
+            Command::Tested(tested) => {
+                self.sandbox.tested = Some(tested);
+                self.publish();
+            }
             Command::Seen(seen) => {
                 let presence = seen.presence.clone();
                 self.core.seen = seen;

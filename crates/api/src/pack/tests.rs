@@ -66,7 +66,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         share,
         speed: Speed { core: 1_000, cores: 1_000, memory: 1_000, disk: 1_000 },
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true },
+        sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true, tested: None },
         customs: None,
     });
     let offer = offer.unwrap();

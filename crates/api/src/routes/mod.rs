@@ -16,6 +16,7 @@ pub mod owner;
 pub mod peer;
 pub mod people;
 pub mod reputation;
+pub mod selftest;
 pub mod session;
 pub mod settings;
 pub mod settlement;

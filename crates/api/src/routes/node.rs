@@ -39,7 +39,7 @@ pub async fn status(State(door): State<Door>) -> Result<Json<Status>, Problem> {
             up_for: Seconds(up_for.into()),
             addresses,
             arch: identity.arch.clone(),
-            runtime: Runtime::find().map(|runtime| runtime.name()),
+            runtime: node.runtime().map(Runtime::name),
             measured: state.market.speed.is_some(),
             lends: state.market.standing(now).is_some(),
             owner: state

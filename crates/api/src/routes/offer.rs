@@ -3,7 +3,7 @@
 use super::machine::blocking;
 use crate::door::Door;
 use crate::problem::{Body, Problem};
-use crate::shapes::{Moment, MyOffer, Published, Share, ShareWish};
+use crate::shapes::{Moment, MyOffer, Published, Share, ShareWish, Tested};
 use crate::share;
 use axum::Json;
 use axum::extract::State;
@@ -32,6 +32,7 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
                 id: offer.id().to_string(),
                 issued: Moment(offer.issued),
                 expires: Moment(offer.expires),
+                tested: offer.sandbox.tested.as_ref().map(Tested::from),
             }),
         }
     });

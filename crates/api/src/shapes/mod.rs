@@ -21,6 +21,7 @@ mod peer;
 mod people;
 mod reputation;
 mod run;
+mod selftest;
 mod session;
 mod settings;
 mod settlement;
@@ -55,6 +56,7 @@ pub use people::{
 };
 pub use reputation::{Aspect, Reputation, Score};
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
+pub use selftest::{Isolation, Probe, Tested};
 pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
 pub use settings::{Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};

@@ -3,6 +3,7 @@
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds};
 use super::network::Network;
 use super::owner::Customs;
+use super::selftest::Tested;
 use node::engine::market::Listing as Listed;
 use node::model::{self, Amount, Currency, Invalid, Span};
 use serde::{Deserialize, Serialize};
@@ -356,6 +357,9 @@ pub struct Published {
     pub issued: Moment,
     /// When it ends, if it is not said again.
     pub expires: Moment,
+    /// What it says of the isolation test; none: it was not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
 }
 
 /// An offer of another machine.
@@ -378,6 +382,9 @@ pub struct Listing {
     pub runtime: String,
     /// Whether guests have a user namespace of their own.
     pub user_namespace: bool,
+    /// What a hostile guest found when the owner last tried the sandbox; none: it was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
     /// What the owner keeps for themselves; none: nothing is said.
     pub customs: Option<Customs>,
     /// What we make of the host, in thousandths.
@@ -406,6 +413,7 @@ impl Listing {
             customs: offer.customs.as_ref().map(Customs::from),
             runtime: offer.sandbox.runtime.clone(),
             user_namespace: offer.sandbox.user_namespace,
+            tested: offer.sandbox.tested.as_ref().map(Tested::from),
             trust,
             issued: Moment(offer.issued),
             expires: Moment(offer.expires),

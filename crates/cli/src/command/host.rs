@@ -37,6 +37,9 @@ pub struct HostArgs {
     /// Carry the connections of peers that cannot be called.
     #[arg(long)]
     relay: bool,
+    /// What runs guests [default: the best that is installed].
+    #[arg(long, value_name = "crun|runc", value_parser = runtime)]
+    runtime: Option<Runtime>,
     /// The port of the API, on 127.0.0.1; 0 takes a free one [default: 7391, or a free one].
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
@@ -46,6 +49,13 @@ pub struct HostArgs {
     /// Show the pages to browsers of the local network, by TLS and the passphrase of `sublet dashboard passphrase`.
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "0.0.0.0:7392")]
     lan: Option<SocketAddr>,
+}
+
+fn runtime(name: &str) -> Result<Runtime, String> {
+    if !["crun", "runc"].contains(&name) {
+        return Err(format!("guests are not held by {name}: crun and runc are what was tried"));
+    }
+    Runtime::named(name).ok_or_else(|| format!("{name} is not installed: `sublet doctor` says how to get it"))
 }
 
 /// Runs a node until it is told to stop.
@@ -64,8 +74,8 @@ pub async fn run(desk: &Desk<'_>, args: HostArgs) -> Done {
         upnp: set.upnp || args.upnp,
         relay: set.relay || args.relay,
     };
-    let config = Config::with(settings, desk.data.clone());
     let doors = Doors { port: args.port, dashboard: args.dashboard || args.lan.is_some(), lan: args.lan };
+    let config = Config { runtime: args.runtime, ..Config::with(settings, desk.data.clone()) };
     let node = start(config).await.map_err(not_started)?;
     let serving = serve_at(node.clone(), &desk.data, doors).await.map_err(not_served)?;
     tell(desk, &node, &serving).await?;

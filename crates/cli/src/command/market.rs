@@ -5,7 +5,7 @@ use crate::args::Size;
 use crate::desk::Desk;
 use crate::parse;
 use crate::show::{Table, amounts, party, per_cent, short};
-use api::shapes::{Found, Mode, Money, NearMiss, Network, Query, Seconds};
+use api::shapes::{Found, Listing, Mode, Money, NearMiss, Network, Query, Seconds};
 use clap::{Args, ValueEnum};
 
 /// What to look for.
@@ -117,11 +117,21 @@ fn matches(found: &Found) -> Table {
             offer.speed.core.to_string(),
             per_cent(offer.trust),
             mode.to_owned(),
-            offer.runtime.clone(),
+            sandbox(offer),
             amounts(offer.share.resources),
         ]);
     }
     table
+}
+
+/// What runs guests there, and what came of the host's isolation test.
+fn sandbox(offer: &Listing) -> String {
+    match &offer.tested {
+        Some(tested) => {
+            format!("{} ({}/{} held)", offer.runtime, tested.passed, tested.passed + tested.failed)
+        }
+        None => offer.runtime.clone(),
+    }
 }
 
 fn near(near: &[NearMiss]) -> Table {

@@ -19,6 +19,7 @@ pub mod power;
 pub mod reputation;
 pub mod run;
 pub mod run_options;
+pub mod selftest;
 pub mod settings;
 pub mod settle;
 pub mod status;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
     match cli.command {
         Command::Host(args) => host::run(&desk, args).await,
         Command::Bench => bench::run(&desk).await,
+        Command::Selftest(args) => selftest::run(&desk, args).await,
         Command::Offer(args) => offer::run(&desk, args).await,
         Command::Pause(args) => owner::pause(&desk, args).await,
         Command::Resume => owner::resume(&desk).await,

@@ -5,7 +5,7 @@ use crate::desk::Desk;
 use crate::parse;
 use crate::show::{amounts, fields, network, prices, time};
 use api::node::model::resources::bytes;
-use api::shapes::{Money, MyOffer, Network, Prices, Renewal, Seconds, Share, ShareWish};
+use api::shapes::{Money, MyOffer, Network, Prices, Published, Renewal, Seconds, Share, ShareWish};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// What to do with the offer.
@@ -201,7 +201,19 @@ fn story(offer: &MyOffer) -> String {
     };
     let left = fields([("promised", amounts(offer.promised)), ("free", amounts(offer.free))]);
     let floor = floor(offer).unwrap_or_default();
-    let published = if offer.published.is_some() { "" } else { "\nno peer sees it yet" };
+    let published = match &offer.published {
+        None => "\nno peer sees it yet".to_owned(),
+        Some(Published { tested: None, .. }) => {
+            "\nits sandbox was not tried: `sublet selftest isolation`".to_owned()
+        }
+        Some(Published { tested: Some(tested), .. }) => {
+            format!(
+                "\nits sandbox held against {} of {} probes",
+                tested.passed,
+                tested.passed + tested.failed
+            )
+        }
+    };
     format!("{}\n{left}{floor}{published}", words(share))
 }
 

@@ -84,6 +84,18 @@ impl Hierarchy {
         if mounts.v1.is_empty() { find_v2(&mounts) } else { find_v1(&mounts) }
     }
 
+    /// Whether swap is limited; if not, guests are only kept off it.
+    pub fn counts_swap(&self) -> bool {
+        match self {
+            Hierarchy::V1 { memory, .. } => memory.join("memory.memsw.limit_in_bytes").exists(),
+            Hierarchy::V2 { parent } => {
+                let controllers = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+                controllers.split_whitespace().any(|name| name == "memory")
+                    && Path::new("/proc/swaps").exists()
+            }
+        }
+    }
+
     /// The version, for people.
     pub fn version(&self) -> u8 {
         match self {

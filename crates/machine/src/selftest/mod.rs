@@ -169,7 +169,8 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         },
         network: Network::default(),
         run: Default::default(),
-        grace: Grace::default(),
+        // Who asked for the test may go away in its middle: then nobody looks after its guest.
+        grace: Grace { freeze: Duration::from_secs(5), stop: Duration::from_secs(5) },
     }
 }
 

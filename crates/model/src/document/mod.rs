@@ -9,6 +9,7 @@ mod pieces;
 mod rating;
 mod run;
 mod settlement;
+mod tested;
 mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
@@ -20,6 +21,7 @@ pub use pieces::{Pieces, want};
 pub use rating::{Aspect, Rating};
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
+pub use tested::Tested;
 pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 
 use crate::envelope::Invalid;

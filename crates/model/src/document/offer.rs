@@ -2,7 +2,7 @@
 
 use super::network::NetworkPolicy;
 use super::person::check_addresses;
-use super::{DeviceCertificate, is_plain, require, signed_by};
+use super::{DeviceCertificate, Tested, is_plain, require, signed_by};
 use crate::amount::Currency;
 use crate::envelope::{Document, Invalid, Unverified};
 use crate::id::DeviceId;
@@ -104,6 +104,9 @@ pub struct Sandbox {
     pub runtime: String,
     /// Whether guests have a user namespace of their own.
     pub user_namespace: bool,
+    /// What a hostile guest found when the owner last tried it; none: it was not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Tested>,
 }
 
 /// For whom an offer is.
@@ -274,6 +277,7 @@ impl Document for Offer {
         )?;
         require(is_plain(&self.arch, 16) && !self.arch.is_empty(), "arch", "1 to 16 bytes of plain text")?;
         require(is_plain(&self.sandbox.runtime, 64), "runtime", "at most 64 bytes of plain text")?;
+        self.sandbox.tested.as_ref().map_or(Ok(()), Tested::check)?;
         self.customs.as_ref().map_or(Ok(()), Customs::check)?;
         self.share.check()
     }

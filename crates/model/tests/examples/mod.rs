@@ -110,7 +110,7 @@ pub fn offer(seq: u64) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".into(),
-        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true },
+        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true, tested: None },
         customs: None,
     };
     signed(&host().device, offer)
