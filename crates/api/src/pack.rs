@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::shapes::{Moment, Money, Party, Seconds};
 use axum::http::StatusCode;
 use node::NodeHandle;
-use node::engine::market::rate;
+use node::engine::market::{keeping, rate};
 use node::model::record::{Entry, Record};
 use node::model::{
     self, Ask, Cosigned, Document, End, Id, Lease, Offer, PersonId, Quote, Rating, Renewal, Signed, Span,
@@ -291,7 +291,7 @@ impl Court {
             )?;
             require(quote.ask == lease.ask, "it answers another ask")?;
             require(
-                quote.rate == lease.rate && quote.terms == lease.rules && quote.mode == lease.mode,
+                quote.rate == lease.rate && quote.keeping == lease.keeping && quote.terms == lease.rules && quote.mode == lease.mode,
                 "other terms were quoted",
             )
         });
@@ -299,6 +299,8 @@ impl Court {
         self.hear("the price follows from the offer", |lease| {
             let due = rate(&offer.share.prices, &ask.terms.resources, &offer.speed)
                 .map_err(|error| error.to_string())?;
+            let keeping = keeping(&offer.share.prices, &lease.workload.volumes).map_err(|error| error.to_string())?;
+            require(keeping == lease.keeping, "keeping volumes costs something else by the offer")?;
             require(
                 due == lease.rate,
                 format!("by the offer an hour costs {due}, by the lease {}", lease.rate),
@@ -354,8 +356,10 @@ impl Court {
         self.hear("what is owed follows from time and price", |lease| {
             receipts.iter().try_for_each(|receipt| {
                 let due = lease.rate.over(receipt.usage.billed()).map_err(|error| error.to_string())?;
+                // The last total may have the price of keeping volumes in it.
+                let kept = lease.keeping.filter(|_| receipt.last).map(|keeping| due.plus(keeping));
                 require(
-                    due == receipt.amount,
+                    due == receipt.amount || kept.is_some_and(|kept| kept == Ok(receipt.amount)),
                     format!(
                         "receipt {} says {}, and time times price is {due}",
                         receipt.number, receipt.amount

@@ -405,6 +405,7 @@ fn accepted(world: &World, quote: &Quote, later: u64) -> Signed<Lease> {
         resources: terms.resources,
         term: terms.term,
         rate: quote.rate,
+        keeping: quote.keeping,
         mode: quote.mode,
         rules: quote.terms,
         nonce: quote.nonce,

@@ -99,7 +99,7 @@ fn a_tenant_that_vanishes_leaves_nothing_behind() {
         world.until(Span::minutes(15), |world| world.lease(HOST, lease).phase.is_ended());
         assert!(!world.nodes[HOST].machine.runs(lease), "{phase}");
         assert_eq!(
-            engine::capacity::promised(&world.nodes[HOST].engine.state().lease),
+            engine::capacity::promised(&world.nodes[HOST].engine.state().lease, world.now),
             Resources::default(),
             "{phase}"
         );
@@ -115,7 +115,10 @@ fn a_tenant_that_vanishes_after_the_quote_holds_nothing() {
     world.until(Span::seconds(5), |world| world.nodes[HOST].engine.state().lease.quotes().count() == 1);
     world.vanish(TENANT);
     world.run(Span::seconds(31));
-    assert_eq!(engine::capacity::promised(&world.nodes[HOST].engine.state().lease), Resources::default());
+    assert_eq!(
+        engine::capacity::promised(&world.nodes[HOST].engine.state().lease, world.now),
+        Resources::default()
+    );
 }
 
 #[test]

@@ -285,6 +285,7 @@ fn query() -> Query {
     let cap = Some(Rate::hourly("10 EUR".parse().unwrap()));
     let (term, me) = (Span::minutes(10), person(99).party().device);
     Query {
+        volumes: false,
         resources: ONE_CORE,
         term,
         cap,
@@ -320,7 +321,7 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None },
+        sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None, volumes: false },
         customs: None,
     };
     change(&mut offer);

@@ -314,6 +314,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
             log_bytes: 1 << 20,
         },
         network: Network::default(),
+        mounts: Vec::new(),
         grace: Grace::default(),
         run: Settings::default(),
     })

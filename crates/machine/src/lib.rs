@@ -9,3 +9,4 @@ pub mod inventory;
 pub mod network;
 pub mod presence;
 pub mod selftest;
+pub mod volume;

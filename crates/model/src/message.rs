@@ -211,6 +211,48 @@ pub enum StreamHead {
         /// Which image: see [`want`](crate::document::want).
         want: ObjectId,
     },
+    /// Tenant to host: something about a volume. What follows is framed: a length as a big-endian u32 and so many bytes,
+    /// again and again; a length of nought ends it well; `u32::MAX` and one more frame, with a sentence, end it ill.
+    Volume {
+        /// Which lease, which may be over while the volume is kept.
+        lease: Id<Lease>,
+        /// Which of its volumes.
+        name: String,
+        /// What.
+        wish: VolumeWish,
+    },
+    /// Host to tenant: the key of an encrypted volume. The answer is 64 bytes.
+    VolumeKey {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Which of its volumes.
+        name: String,
+    },
+}
+
+/// What a tenant wants of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeWish {
+    /// Its state, as JSON.
+    Show,
+    /// Its files, as a tar archive.
+    Export {
+        /// Of this snapshot; none: as it is now.
+        snapshot: Option<String>,
+    },
+    /// Files from a tar archive that follows, over those that are there.
+    Import,
+    /// A snapshot by this name.
+    Snapshot {
+        /// The name.
+        name: String,
+    },
+    /// Nothing of it, or of one of its snapshots, any more.
+    Remove {
+        /// Of this snapshot; none: of all.
+        snapshot: Option<String>,
+    },
 }
 
 /// The first byte that a stream's opener gets back.

@@ -14,7 +14,7 @@ use model::document::RunOptions;
 use model::message::{MOST_FAILED, Passed};
 use model::{
     Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
-    Resources, Span, Workload,
+    Resources, Span, Volume, Workload,
 };
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -50,6 +50,8 @@ pub struct Rent {
     pub cap: Option<Rate>,
     /// Only this way of paying.
     pub mode: Option<Mode>,
+    /// Disks that outlive the guest; a part of the disk.
+    pub volumes: Vec<Volume>,
     /// Only this host.
     pub host: Option<DeviceId>,
     /// The least score, in thousandths.
@@ -88,6 +90,7 @@ impl NodeHandle {
             network: rent.network.clone(),
             options: rent.options.clone(),
             pieces: Some(self.pieces(image.digest).await?),
+            volumes: rent.volumes.clone(),
         };
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
@@ -143,6 +146,7 @@ impl NodeHandle {
     /// What to look for in the market.
     pub fn query(&self, rent: &Rent, arch: &str) -> Query {
         Query {
+            volumes: !rent.volumes.is_empty(),
             resources: rent.resources,
             term: rent.term,
             cap: rent.cap,

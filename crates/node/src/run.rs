@@ -125,7 +125,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let identity = core.engine.identity().clone();
     let runtime = hands.guests.runtime().map(Runtime::description).unwrap_or_default();
     let tested = isolation::last(&config.data, &runtime);
-    let sandbox = Sandbox { runtime, user_namespace: true, tested };
+    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes: false };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,

@@ -66,7 +66,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         share,
         speed: Speed { core: 1_000, cores: 1_000, memory: 1_000, disk: 1_000 },
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true, tested: None },
+        sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true, tested: None, volumes: false },
         customs: None,
     });
     let offer = offer.unwrap();
@@ -80,6 +80,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         network: NetworkPolicy::None,
         options: Default::default(),
         pieces: None,
+volumes: Vec::new(),
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));
@@ -99,6 +100,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         tenant: tenant.party.device,
         certificate: host.certificate.clone(),
         rate,
+        keeping: None,
         mode: Mode::Rent,
         terms,
         nonce,
@@ -116,6 +118,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         resources,
         term: Span::hours(1),
         rate,
+        keeping: None,
         mode: Mode::Rent,
         rules: terms,
         nonce,

@@ -26,8 +26,8 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
                 .into(),
             speed: state.market.speed.map(Into::into),
             floor: state.owner.power.as_ref().and_then(|power| power.cost(CORE_HOUR).ok()).map(Into::into),
-            promised: capacity::promised(&state.lease).into(),
-            free: capacity::free(lent, &state.lease).into(),
+            promised: capacity::promised(&state.lease, core.now()).into(),
+            free: capacity::free(lent, &state.lease, core.now()).into(),
             published: standing.map(|offer| Published {
                 id: offer.id().to_string(),
                 issued: Moment(offer.issued),

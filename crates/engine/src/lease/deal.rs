@@ -2,7 +2,7 @@
 
 use super::{Asking, Outcome, Refusal, State, choice, exposure, holds};
 use crate::input::Candidate;
-use crate::market::rate;
+use crate::market::{keeping, rate};
 use crate::{Engine, Identity, Reply, Step, capacity};
 use model::envelope::CLOCK_SKEW;
 use model::message::{Denial, Response};
@@ -156,7 +156,15 @@ pub fn quote(
         let (owed, credit) = (amount(owed), amount(share.terms.credit));
         return Err(Refusal::CreditUsedUp { owed, credit }.into());
     }
-    let free = capacity::free(state.market.share.as_ref(), &state.lease);
+    let volumes = &ask.terms.workload.volumes;
+    if !volumes.is_empty() && !offer.sandbox.volumes {
+        return Err(Refusal::NoVolumes.into());
+    }
+    if let Some(volume) = state.lease.volume_in_use(tenant.party.person, volumes) {
+        return Err(Refusal::VolumeInUse { volume }.into());
+    }
+    let keeping = keeping(&share.prices, volumes).map_err(Refusal::from)?;
+    let free = capacity::free(state.market.share.as_ref(), &state.lease, now);
     if !free.holds(&ask.terms.resources) {
         return Err(Refusal::NoCapacity { asked: ask.terms.resources, free }.into());
     }
@@ -165,6 +173,7 @@ pub fn quote(
         tenant: ask.signer(),
         certificate: identity.certificate.unverified(),
         rate,
+        keeping,
         mode: share.prices.mode,
         terms: share.terms,
         // The tenant's nonce made the ask its own, and the ask's id makes the quote its own.
@@ -244,6 +253,9 @@ pub(super) fn accept(
     if quote.rate != rate(&offer.share.prices, &ask.terms.resources, &offer.speed).map_err(Refusal::from)? {
         return differs("price");
     }
+    if quote.keeping != keeping(&offer.share.prices, &ask.terms.workload.volumes).map_err(Refusal::from)? {
+        return differs("price of keeping");
+    }
     within_cap(quote.rate, ask.terms.cap)?;
     let lease = words(ask, quote, host.party, identity.party(), now);
     Ok((identity.key.sign(&lease)?, host.peer))
@@ -261,6 +273,7 @@ fn words(ask: &Signed<Ask>, quote: &Signed<Quote>, host: Party, tenant: Party, i
         resources: ask.terms.resources,
         term: ask.terms.term,
         rate: quote.rate,
+        keeping: quote.keeping,
         mode: quote.mode,
         rules: quote.terms,
         nonce: quote.nonce,

@@ -19,12 +19,14 @@ pub mod holds;
 mod refusal;
 mod renewal;
 mod run;
+mod volume;
 mod want;
 
 pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
 pub use renewal::owner_answers;
 pub use run::warned_at;
+pub use volume::{VolumeKey, kept_until};
 
 use crate::input::{Machine, Tenant};
 use crate::{Engine, Step, Topic};
@@ -404,7 +406,12 @@ impl State {
     fn forget(&mut self, now: Timestamp) {
         self.forgot = now;
         self.idlers.forget(now);
-        self.leases.retain(|_, lease| lease.ended().is_none_or(|ended| ended + KEPT > now));
+        // A lease that is long over is still the title to the volumes that are kept of it.
+        let kept = |lease: &Lease| {
+            let mut volumes = lease.contract.workload.volumes.iter();
+            volumes.any(|volume| kept_until(lease, volume).is_some_and(|until| until > now))
+        };
+        self.leases.retain(|_, lease| lease.ended().is_none_or(|ended| ended + KEPT > now) || kept(lease));
         let live: BTreeSet<_> = self.leases.keys().copied().collect();
         self.asks.retain(|_, asking| match &asking.outcome {
             Outcome::Waiting | Outcome::Quoted { .. } | Outcome::Accepted { .. } => true,

@@ -84,6 +84,15 @@ pub enum Refusal {
         /// What guests may reach.
         offered: NetworkPolicy,
     },
+    /// This host has no volumes.
+    #[error("guests have no volumes here")]
+    NoVolumes,
+    /// One guest at a time.
+    #[error("the volume {volume} is in use by another lease of yours here")]
+    VolumeInUse {
+        /// Its name.
+        volume: String,
+    },
     /// The quote is not known: never given, expired, or used.
     #[error("the quote has expired or was never given")]
     UnknownQuote,
@@ -180,6 +189,8 @@ impl Refusal {
             Refusal::PriceAboveCap { .. } => "price_above_cap",
             Refusal::TermTooLong { .. } => "term_too_long",
             Refusal::OutOfReach { .. } => "out_of_reach",
+            Refusal::NoVolumes => "no_volumes",
+            Refusal::VolumeInUse { .. } => "volume_in_use",
             Refusal::UnknownQuote => "unknown_quote",
             Refusal::Differs(_) => "answer_differs",
             Refusal::UnknownLease(_) => "unknown_lease",
@@ -214,6 +225,8 @@ impl Refusal {
             }
             Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
+            Refusal::NoVolumes => "Take an offer of a machine that has them: `sublet market`.",
+            Refusal::VolumeInUse { .. } => "Stop that lease first: `sublet ps` shows it.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",
             Refusal::UnknownQuote => "Ask again.",
             Refusal::UnknownLease(_) => "`sublet ps --all` lists the leases.",

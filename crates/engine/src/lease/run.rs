@@ -318,7 +318,11 @@ fn tick(
         Some(before) if usage.billed() < before.usage.billed() => before.usage,
         Some(_) | None => usage,
     };
-    let Ok(amount) = due(lease, &usage) else { return Vec::new() };
+    let Ok(amount) =
+        due(lease, &usage).and_then(|amount| if last { with_keeping(lease, amount) } else { Ok(amount) })
+    else {
+        return Vec::new();
+    };
     let tick = Tick {
         lease: lease.id(),
         host: lease.contract.host.device,
@@ -339,6 +343,11 @@ fn sign_tick_words(key: &Key, tick: Tick) -> Vec<Record> {
 /// What a usage comes to under a lease.
 pub fn due(lease: &Lease, usage: &Usage) -> Result<Amount, model::Arithmetic> {
     lease.contract.rate.over(usage.billed())
+}
+
+/// The last total has the price of keeping the volumes in it.
+fn with_keeping(lease: &Lease, amount: Amount) -> Result<Amount, model::Arithmetic> {
+    lease.contract.keeping.map_or(Ok(amount), |keeping| amount.plus(keeping))
 }
 
 /// Ended, with this side's signed word for it.
@@ -406,7 +415,12 @@ fn accept_tick(lease: &Lease, now: Timestamp, tick: &Tick) -> Result<(), Refusal
         return Err(Refusal::Overclaimed { claimed, measured: allowed });
     }
     let due = due(lease, &tick.usage)?;
-    if tick.amount == due { Ok(()) } else { Err(Refusal::WrongAmount { claimed: tick.amount, due }) }
+    // A host whose guest was lost may leave the price of keeping out.
+    if tick.amount == due || (tick.last && tick.amount == with_keeping(lease, due)?) {
+        Ok(())
+    } else {
+        Err(Refusal::WrongAmount { claimed: tick.amount, due })
+    }
 }
 
 /// Two totals with one number: both are kept as a proof, and the second is refused.

@@ -5,7 +5,7 @@ mod price;
 mod search;
 
 pub use book::{Book, Learned, Listing};
-pub use price::rate;
+pub use price::{keeping, rate};
 pub use search::{Found, Match, Miss, NearMiss, Query, Weight, search};
 
 use crate::effect::Effect;

@@ -20,6 +20,8 @@ pub struct Query {
     pub arch: Option<String>,
     /// What the guest is to reach outside.
     pub network: NetworkPolicy,
+    /// Whether the guest is to have volumes.
+    pub volumes: bool,
     /// Only offers of this device.
     pub host: Option<DeviceId>,
     /// The least speed of one core, in rating units.
@@ -89,6 +91,8 @@ pub enum Miss {
         /// Whether they may reach anything.
         nothing: bool,
     },
+    /// Its guests have no volumes.
+    NoVolumes,
     /// Slower than is wanted.
     TooSlow {
         /// Rating units of one core.
@@ -171,6 +175,7 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
             .network
             .lacks(&query.network)
             .map(|lack| Miss::OutOfReach { lack, nothing: share.network.is_none() }),
+        (query.volumes && !offer.sandbox.volumes).then_some(Miss::NoVolumes),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
         // Acquaintance goes both ways: whoever's owner I know, I take to know me.
@@ -239,6 +244,7 @@ impl Miss {
             Miss::OutOfReach { lack, nothing: false } => {
                 format!("its guests may not reach {lack}: ask for less with --net")
             }
+            Miss::NoVolumes => "its guests have no volumes: go without -v".to_owned(),
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
             Miss::TooLittleTrust { trust } => {
                 format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)

@@ -107,7 +107,7 @@ impl Node {
         }
         assert!(sums.values().all(|sum| *sum == 0), "postings sum to nought: {sums:?}");
         if let Some(share) = &state.market.share {
-            let promised = engine::capacity::promised(&state.lease);
+            let promised = engine::capacity::promised(&state.lease, Timestamp(i64::MAX));
             assert!(share.resources.holds(&promised), "promised {promised} of {}", share.resources);
         }
     }

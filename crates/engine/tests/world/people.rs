@@ -76,6 +76,7 @@ pub fn wish() -> AskTerms {
             network: NetworkPolicy::None,
             options: Default::default(),
             pieces: None,
+            volumes: Vec::new(),
         },
         resources: ONE_CORE,
         term: Span::minutes(10),

@@ -11,7 +11,7 @@
 //! /mnt        scratch: config.json, and the runtime's own files
 //! /mnt/l0 ..  the image's layers, read-only, lowest first
 //! /mnt/top    what the guest writes: a tmpfs of a fixed size
-//! /mnt/root   all of them, laid over each other
+//! /mnt/root   all of them, laid over each other, and volumes in it
 //! ```
 
 use std::ffi::CString;
@@ -45,7 +45,7 @@ use super::image_users::{self, User};
 use super::record::Orders;
 use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
-use super::{oci, sys, wire};
+use super::{mounts, oci, sys, wire};
 
 /// Where the sandbox is built.
 pub const STAGE: &str = "/mnt";
@@ -69,6 +69,8 @@ pub struct Inheritance {
     pub layers: Option<Vec<OwnedFd>>,
     /// Where the guest's input comes from and its output goes.
     pub stdio: Stdio,
+    /// The guest's volumes, likewise.
+    pub volumes: Vec<OwnedFd>,
 }
 
 /// From the supervisor: the process has its ids.
@@ -91,6 +93,17 @@ pub fn open_layers(spec: &GuestSpec, ids: &Ids) -> Result<Option<Vec<OwnedFd>>, 
         Ok(layer)
     };
     spec.layers.iter().map(open).collect::<Result<_, _>>().map(Some)
+}
+
+/// Opens the guest's volumes under its ids.
+pub fn open_volumes(spec: &GuestSpec, ids: &Ids) -> Result<Vec<OwnedFd>, StartError> {
+    if spec.mounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = || StartError::sandbox("give a guest volumes, which only root can");
+    let map = ids.layer_map().ok_or(io::Error::from(Errno::PERM)).map_err(failed())?;
+    let namespace = user_namespace(&map).map_err(failed())?;
+    mounts::open(&spec.mounts, namespace.as_fd())
 }
 
 /// A user namespace with this map, kept alive by its file alone.
@@ -116,11 +129,11 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
 
 /// Runs in the first process, which becomes the guest's warden. What goes wrong before is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { entrance, channel, layers, stdio } = inheritance;
+    let Inheritance { entrance, channel, layers, volumes, stdio } = inheritance;
     let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
     let begun = limited
-        .and_then(|()| let_go(&channel, layers.as_deref(), &stdio))
-        .and_then(|()| build(orders, channel.as_fd(), layers))
+        .and_then(|()| let_go(&channel, layers.as_deref(), &volumes, &stdio))
+        .and_then(|()| build(orders, channel.as_fd(), layers, volumes))
         .and_then(|root| Warden::begin(orders, channel.as_fd(), root, stdio));
     match begun {
         Ok(mut warden) => process::exit(warden.stay()),
@@ -132,9 +145,15 @@ pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
 }
 
 /// Closes what the supervisor has open: its lock, its socket, its way to the node.
-fn let_go(channel: &OwnedFd, layers: Option<&[OwnedFd]>, stdio: &Stdio) -> Result<(), StartError> {
+fn let_go(
+    channel: &OwnedFd,
+    layers: Option<&[OwnedFd]>,
+    volumes: &[OwnedFd],
+    stdio: &Stdio,
+) -> Result<(), StartError> {
     let (input, outputs) = stdio;
-    let kept = [channel].into_iter().chain(layers.into_iter().flatten()).chain(input).chain(outputs);
+    let kept =
+        [channel].into_iter().chain(layers.into_iter().flatten()).chain(volumes).chain(input).chain(outputs);
     let kept: Vec<BorrowedFd<'_>> = kept.map(AsFd::as_fd).collect();
     let null = || {
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -151,6 +170,7 @@ fn build(
     orders: &Orders,
     channel: BorrowedFd<'_>,
     layers: Option<Vec<OwnedFd>>,
+    volumes: Vec<OwnedFd>,
 ) -> Result<OwnedFd, StartError> {
     if !matches!(wire::receive::<String>(channel), Ok(Some((word, _))) if word == GO) {
         process::exit(1);
@@ -176,7 +196,7 @@ fn build(
             .and_then(|()| Ok(move_mount(groups, "", CWD, GROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
             .map_err(StartError::sandbox("show the control groups to a test"))?;
     }
-    let user = furnish(orders, root.as_fd())?;
+    let user = furnish(orders, root.as_fd(), &volumes)?;
     write_config(orders, &user)?;
     let scratch = File::open(".").map_err(StartError::sandbox("open the runtime's directory"))?;
     wire::send(channel, &Launch::Ok(()), Some(scratch.as_fd()))
@@ -282,7 +302,7 @@ fn give_to_guest_root(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<
 }
 
 /// Puts into the image what every container has, and checks what the runtime would only stumble over.
-fn furnish(orders: &Orders, root: BorrowedFd<'_>) -> Result<User, StartError> {
+fn furnish(orders: &Orders, root: BorrowedFd<'_>, volumes: &[OwnedFd]) -> Result<User, StartError> {
     let spec = &orders.spec;
     let user = image_users::resolve(root, &spec.user)?;
     if user.uid >= orders.ids.count() || user.gid >= orders.ids.count() {
@@ -292,18 +312,25 @@ fn furnish(orders: &Orders, root: BorrowedFd<'_>) -> Result<User, StartError> {
         .map_err(StartError::sandbox(format!("make the working directory {}", spec.cwd)))?;
     write_hosts(root, &spec.hostname).map_err(StartError::sandbox("write /etc/hosts"))?;
     write_resolver(root, spec).map_err(StartError::sandbox("write /etc/resolv.conf"))?;
+    // After our own files are written: a volume over /etc hides them, and none of them is written into it.
+    mounts::place(&spec.mounts, volumes, root)?;
     find_program(root, spec, &user)?;
     Ok(user)
 }
 
 /// Opens `path` as the guest would see it: no link of the image leads out of the image.
-fn open_inside(root: BorrowedFd<'_>, path: &str, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_inside(
+    root: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
     let path = path.trim_start_matches('/');
     let path = if path.is_empty() { "." } else { path };
     openat2(root, path, flags | OFlags::CLOEXEC, mode, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
 }
 
-fn make_directories(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
+pub(super) fn make_directories(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
     let mut done = String::new();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let parent = open_inside(root, &done, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::mounts::Mount;
 use super::settings::Settings;
+
 use crate::network::Network;
 
 /// Names a guest: the id of its lease. Written as 64 hex digits, also as the name of its directory.
@@ -91,6 +93,9 @@ pub struct GuestSpec {
     /// What it may reach outside.
     #[serde(default)]
     pub network: Network,
+    /// Its volumes.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
     /// What becomes of it when no node looks after it.
     pub grace: Grace,
     /// How its program is run.
@@ -303,6 +308,7 @@ mod tests {
                 log_bytes: 1 << 20,
             },
             network: Network::default(),
+            mounts: Vec::new(),
             grace: Grace::default(),
             run: Settings::default(),
         }

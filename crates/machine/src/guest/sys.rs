@@ -58,11 +58,18 @@ pub fn clone_into(namespaces: libc::c_int, group: Option<BorrowedFd<'_>>) -> io:
 /// Makes a detached mount read-only, without devices and setuid programs, and shows its files under the ids that
 /// `user_namespace` maps them to.
 pub fn seal_and_map(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    lend_and_map(mount, user_namespace, true)
+}
+
+/// The same for a mount that may be written.
+pub fn lend_and_map(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    read_only: bool,
+) -> io::Result<()> {
+    let sealed = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
     let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY
-            | libc::MOUNT_ATTR_NOSUID
-            | libc::MOUNT_ATTR_NODEV
-            | libc::MOUNT_ATTR_IDMAP,
+        attr_set: sealed | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
         userns_fd: user_namespace.as_raw_fd() as u64,

@@ -19,7 +19,7 @@ use super::unpack::{Limits, unpack};
 use super::{Digest, ImageError};
 
 /// An archive holds layers and a few documents.
-const ARCHIVE: Limits = Limits { bytes: 2 * MAX_BLOB, entries: 10_000 };
+const ARCHIVE: Limits = Limits { bytes: 2 * MAX_BLOB, entries: 10_000, style: super::unpack::Style::Layer };
 
 /// Brings the image at `path` into the store; says its manifest's digest, and what it is called there. Of several, `name`
 /// chooses.

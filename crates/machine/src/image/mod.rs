@@ -442,6 +442,23 @@ impl Images {
     }
 }
 
+/// Whether so many bytes more fit on the disk of this directory, beside what is kept free for the owner.
+pub(crate) fn has_room(directory: &Path, needed: u64) -> Result<(), ImageError> {
+    content::require_room(directory, needed)
+}
+
+/// Puts the files of an archive (plain, gzip or zstd) into a directory of a volume, which others may have filled before.
+pub(crate) fn unpack_into_volume(
+    archive: impl std::io::Read,
+    root: &Path,
+    bytes: u64,
+    entries: u64,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(), ImageError> {
+    let limits = unpack::Limits { bytes, entries, style: unpack::Style::Volume };
+    unpack::unpack(layers::decompress(archive)?, root, limits, cancelled).map(|_| ())
+}
+
 /// Does the work, and says from time to time how far it has come.
 async fn watched<T>(work: impl Future<Output = T>, report: impl Fn()) -> T {
     let mut work = std::pin::pin!(work);

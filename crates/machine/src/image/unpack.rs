@@ -30,11 +30,22 @@ pub(super) struct Limits {
     pub(super) bytes: u64,
     /// Files, directories, links.
     pub(super) entries: u64,
+    /// What it becomes.
+    pub(super) style: Style,
+}
+
+/// What an archive becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// A layer: readable by all guests, with whiteouts.
+    Layer,
+    /// Files of a volume: they belong to whom they belonged to, with the modes that they had, and `.wh.` is a name.
+    Volume,
 }
 
 impl Limits {
     /// A full TeX Live has 250,000 files, the largest machine-learning layers some 20 GB.
-    pub(super) const LAYER: Limits = Limits { bytes: 64 << 30, entries: 2_000_000 };
+    pub(super) const LAYER: Limits = Limits { bytes: 64 << 30, entries: 2_000_000, style: Style::Layer };
 }
 
 /// What may stand between two entries: long names and extended headers. GNU tar and Go write some 10 KiB at most.

@@ -68,6 +68,7 @@ impl House {
                 log_bytes: 256 << 10,
             },
             network: Network::default(),
+            mounts: Vec::new(),
             grace: Grace::default(),
             run: Settings::default(),
         }
@@ -180,6 +181,11 @@ impl House {
             words.nth(1) == Some(b"supervise") && words.next() == Some(id.as_bytes())
         };
         pids.filter(is_it).find_map(Pid::from_raw).expect("a supervisor")
+    }
+
+    /// Where all of the node's directories are.
+    pub fn guest_root(&self) -> PathBuf {
+        self.dir.path().to_owned()
     }
 
     pub fn guest_dir(&self, id: GuestId) -> PathBuf {

@@ -13,6 +13,7 @@ mod network;
 mod siege;
 mod talking;
 mod town;
+mod volumes;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         beside::trials(),
         network::trials(),
         siege::trials(),
+        volumes::trials(),
     ]
     .concat();
     libtest_mimic::run(&arguments, trials.into_iter().map(Truth::into_trial).collect()).exit_code()
@@ -73,6 +75,11 @@ impl Truth {
 fn why_not_here(name: &str) -> Option<String> {
     if rustix::process::geteuid().is_root() {
         return None;
+    }
+    if volumes::trials().iter().any(|truth| truth.name == name)
+        && let Err(why) = sublet_machine::volume::Volumes::possible()
+    {
+        return Some(why.to_string());
     }
     if ROOT_ONLY.contains(&name) {
         return Some("only a node that is root can give a guest the files of its image".into());

@@ -5,9 +5,10 @@ use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
 use super::pieces::Pieces;
 use super::run::RunOptions;
+use super::volume::{Volume, check_volumes, volumes_room};
 use super::{is_plain, require, signed_by};
 use crate::Offer;
-use crate::amount::Rate;
+use crate::amount::{Amount, Rate};
 use crate::envelope::{Document, Invalid, Parties, Unverified};
 use crate::id::{DeviceId, Id, Nonce, NotAnId};
 use crate::resources::Resources;
@@ -98,10 +99,19 @@ pub struct Workload {
     /// How the image can be had in pieces; none: as a whole, from the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pieces: Option<Pieces>,
+    /// Disks that outlive the guest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
 }
 
 impl Workload {
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self, resources: &Resources) -> Result<(), Invalid> {
+        check_volumes(&self.volumes)?;
+        require(
+            volumes_room(&self.volumes) <= resources.disk,
+            "volumes",
+            "they are a part of the disk, which must hold them and their snapshots",
+        )?;
         let text = |texts: &[String]| texts.iter().all(|text| !text.contains('\0'));
         require(is_plain(&self.reference, 512), "reference", "at most 512 bytes of plain text")?;
         require(
@@ -170,6 +180,9 @@ pub struct Quote {
     pub certificate: Unverified<DeviceCertificate>,
     /// The price, which will never change.
     pub rate: Rate,
+    /// What keeping the volumes after the lease costs in all; none where nothing is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<Amount>,
     /// Gift, barter or rent.
     pub mode: Mode,
     /// The rules, which will never change.
@@ -203,6 +216,9 @@ pub struct Lease {
     pub term: Span,
     /// For how much.
     pub rate: Rate,
+    /// What keeping the volumes after it costs in all, due with the last total; none where nothing is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<Amount>,
     /// Gift, barter or rent.
     pub mode: Mode,
     /// By which rules.
@@ -273,7 +289,7 @@ impl Document for Ask {
         check_term(self.terms.term)?;
         check_resources(&self.terms.resources)?;
         require(self.terms.cap.hourly.micros >= 0, "cap", "not below nought")?;
-        self.terms.workload.check()
+        self.terms.workload.check(&self.terms.resources)
     }
 }
 
@@ -291,6 +307,7 @@ impl Document for Quote {
     fn check(&self, signer: DeviceId) -> Result<(), Invalid> {
         signed_by(signer, self.certificate.verify_past()?.device)?;
         require(self.rate.hourly.micros >= 0, "rate", "not below nought")?;
+        require(self.keeping.is_none_or(|price| price.micros >= 0), "keeping", "not below nought")?;
         check_handshake(self.issued, self.expires)
     }
 }
@@ -326,7 +343,7 @@ impl Document for Lease {
         check_term(self.term)?;
         check_resources(&self.resources)?;
         require(self.rate.hourly.micros >= 0, "rate", "not below nought")?;
-        self.workload.check()
+        self.workload.check(&self.resources)
     }
 }
 

@@ -10,6 +10,7 @@ mod rating;
 mod run;
 mod settlement;
 mod tested;
+mod volume;
 mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
@@ -22,6 +23,7 @@ pub use rating::{Aspect, Rating};
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use tested::Tested;
+pub use volume::{Volume, is_volume_name, volumes_room};
 pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 
 use crate::envelope::Invalid;

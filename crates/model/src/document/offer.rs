@@ -107,6 +107,9 @@ pub struct Sandbox {
     /// What a hostile guest found when the owner last tried it; none: it was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
+    /// Whether guests can have volumes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub volumes: bool,
 }
 
 /// For whom an offer is.

@@ -6,6 +6,7 @@
 
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict};
 use model::owner::WHOLE_DAY;
+use model::message::{Denial, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::record::{Account, Entry, Posting, Record};
 use model::*;
 
@@ -110,7 +111,7 @@ pub fn offer(seq: u64) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".into(),
-        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true, tested: None },
+        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true, tested: None, volumes: false },
         customs: None,
     };
     signed(&host().device, offer)
@@ -127,6 +128,7 @@ pub fn workload() -> Workload {
         network: NetworkPolicy::None,
         options: Default::default(),
         pieces: None,
+        volumes: Vec::new(),
     }
 }
 
@@ -151,6 +153,7 @@ pub fn quote() -> Signed<Quote> {
         tenant: tenant().device.id(),
         certificate: host().certificate().unverified(),
         rate: Rate::hourly(Amount::new(44_100, EUR)),
+        keeping: None,
         mode: Mode::Rent,
         terms: share().terms,
         nonce: Nonce([0x52; 16]),
@@ -177,6 +180,7 @@ pub fn lease_for(term: Span) -> Cosigned<Lease> {
         resources: ask.terms.resources,
         term,
         rate: quote.rate,
+        keeping: None,
         mode: quote.mode,
         rules: quote.terms,
         nonce: quote.nonce,
@@ -390,6 +394,16 @@ pub fn heads() -> Vec<StreamHead> {
         StreamHead::Blob { lease, digest: workload().image, from: 0 },
         StreamHead::Pieces { lease: Some(lease), want: ObjectId([0x77; 32]) },
         StreamHead::Pieces { lease: None, want: ObjectId([0x77; 32]) },
+        StreamHead::VolumeKey { lease, name: "db".into() },
+        StreamHead::Volume { lease, name: "db".into(), wish: VolumeWish::Show },
+        StreamHead::Volume {
+            lease,
+            name: "db".into(),
+            wish: VolumeWish::Export { snapshot: Some("monday".into()) },
+        },
+        StreamHead::Volume { lease, name: "db".into(), wish: VolumeWish::Import },
+        StreamHead::Volume { lease, name: "db".into(), wish: VolumeWish::Snapshot { name: "monday".into() } },
+        StreamHead::Volume { lease, name: "db".into(), wish: VolumeWish::Remove { snapshot: None } },
     ]
 }
 

@@ -35,6 +35,7 @@ pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors);
 /// Starts the process that builds the sandbox and becomes the runtime.
 pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
     let layers = sandbox::open_layers(&orders.spec, &orders.ids)?;
+    let volumes = sandbox::open_volumes(&orders.spec, &orders.ids)?;
     let (channel, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(StartError::sandbox("make a channel to the first process"))?;
@@ -44,7 +45,7 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let first = sys::clone_into(sandbox::namespaces(orders.defences), Some(entrance.born_into.as_fd()))
         .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
-        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, stdio });
+        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, volumes, stdio });
     };
     let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
     let ready = mapped.and_then(|()| {

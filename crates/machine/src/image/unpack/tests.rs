@@ -105,7 +105,7 @@ impl House {
     }
 
     fn unpack(&self, archive: &[u8]) -> Result<Unpacked, ImageError> {
-        let limits = Limits { bytes: 1 << 20, entries: 1_000 };
+        let limits = Limits { bytes: 1 << 20, entries: 1_000, style: Style::Layer };
         let result = unpack(archive, &self.root(), limits, &|| false);
         assert_eq!(snapshot(Path::new(&self.outside())), self.before, "the layer reached outside");
         let names: Vec<_> = fs::read_dir(self.directory.path())

@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Limits, Unpacked, unreadable};
+use super::{Limits, Style, Unpacked, unreadable};
 use crate::image::content::require_room;
 use crate::image::{ImageError, Trick};
 
@@ -24,6 +24,8 @@ const MAX_NAME: usize = 255;
 /// The deepest tree, also where links were followed: deep enough for `node_modules` (40), and shallow enough that
 /// removing it, with two open directories a level, stays below the usual limit of 1,024 open files.
 pub(super) const MAX_DEPTH: usize = 128;
+/// Ids from here on are nobody's in a guest.
+const NOBODY: u32 = 65_534;
 /// How often to look whether the disk still has room for the owner.
 const LOOK_EVERY: u64 = 64 << 20;
 
@@ -89,11 +91,16 @@ impl<'a> Tree<'a> {
         }
         let directory = self.directory(parent)?;
         let directory = directory.as_fd();
-        if let Some(hidden) = name.as_bytes().strip_prefix(b".wh.") {
+        if let Some(hidden) =
+            name.as_bytes().strip_prefix(b".wh.").filter(|_| self.limits.style == Style::Layer)
+        {
             return self.white_out(directory, OsStr::from_bytes(hidden), &path);
         }
         if is_directory {
             self.make_directory(directory, name, &path, true)?;
+            if self.limits.style == Style::Volume {
+                self.give(&self.open_to_change(directory, name, &path)?, &path, entry)?;
+            }
             return self.set_directory_mode(directory, name, mode);
         }
         if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
@@ -204,10 +211,29 @@ impl<'a> Tree<'a> {
         let mut file = File::from(file.map_err(|errno| self.failed("create", path, errno))?);
         self.copy(entry, &mut file, path, cancelled)?;
         let executable = if mode & 0o111 == 0 { 0 } else { 0o111 };
-        sys::fchmod(&file, Mode::from_raw_mode(mode & 0o777 | 0o444 | executable))
+        let readable = if self.limits.style == Style::Layer { 0o444 | executable } else { 0 };
+        self.give(&file, path, entry)?;
+        sys::fchmod(&file, Mode::from_raw_mode(mode & 0o777 | readable))
             .map_err(|errno| self.failed("set the mode of", path, errno))?;
         // Python, make and others compare the times of files with what they remember.
         sys::futimens(&file, &modified(entry)?).map_err(|errno| self.failed("set the time of", path, errno))
+    }
+
+    /// In a volume a file belongs to whom it belonged to; in a layer, to whoever runs the node.
+    fn give(
+        &self,
+        file: &impl AsFd,
+        path: &Path,
+        entry: &tar::Entry<'_, impl Read>,
+    ) -> Result<(), ImageError> {
+        if self.limits.style == Style::Layer {
+            return Ok(());
+        }
+        let id = |number: u64| u32::try_from(number).ok().filter(|id| *id < NOBODY).unwrap_or(0);
+        let (user, group) =
+            (entry.header().uid().map_err(unreadable)?, entry.header().gid().map_err(unreadable)?);
+        sys::fchown(file, Some(sys::Uid::from_raw(id(user))), Some(sys::Gid::from_raw(id(group))))
+            .map_err(|errno| self.failed("give away", path, errno))
     }
 
     fn copy(
@@ -368,7 +394,8 @@ impl<'a> Tree<'a> {
     fn set_directory_mode(&self, parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<(), ImageError> {
         let path = Path::new(name);
         let directory = self.open_to_change(parent, name, path)?;
-        sys::fchmod(&directory, Mode::from_raw_mode(mode | 0o755))
+        let enterable = if self.limits.style == Style::Layer { 0o755 } else { 0 };
+        sys::fchmod(&directory, Mode::from_raw_mode(mode | enterable))
             .map_err(|errno| self.failed("set the mode of", path, errno))
     }
 
@@ -397,7 +424,7 @@ impl<'a> Tree<'a> {
     /// Removes what an earlier entry of this layer put where a new one goes.
     fn clear(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), ImageError> {
         self.last = None; // it may be what goes
-        remove_tree(parent, name).map_err(|errno| self.failed("replace", path, errno))
+        remove_tree(parent, name, 2 * MAX_DEPTH).map_err(|errno| self.failed("replace", path, errno))
     }
 
     fn failed(&self, doing: &'static str, path: &Path, errno: Errno) -> ImageError {
@@ -458,19 +485,23 @@ fn real_path(directory: BorrowedFd<'_>) -> io::Result<PathBuf> {
 
 /// Removes a file, a link (not what it leads to), or a directory with all in it. It is never deeper than
 /// `MAX_DEPTH`, as nothing deeper is made.
-fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr, deep: usize) -> Result<(), Errno> {
     match sys::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(errno) => return Err(errno),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // In a volume others may have made a deeper one.
+    if deep == 0 {
+        return Err(Errno::NAMETOOLONG);
+    }
     let directory = sys::openat(parent, name, flags, Mode::empty())?;
     for entry in sys::Dir::read_from(&directory)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            remove_tree(directory.as_fd(), OsStr::from_bytes(name))?;
+            remove_tree(directory.as_fd(), OsStr::from_bytes(name), deep - 1)?;
         }
     }
     sys::unlinkat(parent, name, AtFlags::REMOVEDIR)
