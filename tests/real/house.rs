@@ -314,6 +314,7 @@ pub fn shell(command: &str) -> RentWish {
         on: None,
         min_trust: 0,
         options: Default::default(),
+        volumes: Vec::new(),
         ports: Vec::<Port>::new(),
         network: Network::None,
     }

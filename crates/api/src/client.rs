@@ -16,7 +16,10 @@ use crate::shapes::{
     PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query, RecordChecked,
     Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
-use crate::shapes::{CollectWish, Collected, ImageRulesWish, ImageStore, Openness};
+use crate::shapes::{
+    CollectWish, Collected, ImageRulesWish, ImageStore, Openness, SnapshotWish, VolumeCopied, VolumeExport,
+    VolumeImport, VolumeSeen, Volumes,
+};
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
@@ -323,6 +326,57 @@ impl Client {
         self.ask(Method::POST, "/v1/image-store/open", wish).await.map(drop)
     }
 
+    /// Volumes: ours, and others' on the node's computer.
+    pub async fn volumes(&self) -> Result<Volumes, ClientError> {
+        self.get("/v1/volumes").await
+    }
+
+    /// What the host says of a volume of ours.
+    pub async fn volume(&self, lease: &str, name: &str) -> Result<VolumeSeen, ClientError> {
+        self.get(&volume_path(lease, name, "")).await
+    }
+
+    /// Removes a volume for good.
+    pub async fn remove_volume(&self, lease: &str, name: &str) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, &volume_path(lease, name, ""), &()).await.map(drop)
+    }
+
+    /// Keeps a volume as it is now.
+    pub async fn snapshot_volume(
+        &self,
+        lease: &str,
+        name: &str,
+        wish: &SnapshotWish,
+    ) -> Result<VolumeSeen, ClientError> {
+        self.sent(Method::POST, &volume_path(lease, name, "/snapshots"), wish).await
+    }
+
+    /// Removes a snapshot.
+    pub async fn remove_snapshot(&self, lease: &str, name: &str, snapshot: &str) -> Result<(), ClientError> {
+        let path = volume_path(lease, name, &format!("/snapshots/{}", escape(snapshot)));
+        self.ask(Method::DELETE, &path, &()).await.map(drop)
+    }
+
+    /// Copies the files of a volume into an archive. Dropping it cancels.
+    pub async fn export_volume(
+        &self,
+        lease: &str,
+        name: &str,
+        wish: &VolumeExport,
+    ) -> Result<Told<VolumeCopied, VolumeCopied>, ClientError> {
+        self.told(&volume_path(lease, name, "/export"), wish).await
+    }
+
+    /// Puts the files of an archive into a volume. Dropping it cancels.
+    pub async fn import_volume(
+        &self,
+        lease: &str,
+        name: &str,
+        wish: &VolumeImport,
+    ) -> Result<Told<VolumeCopied, VolumeCopied>, ClientError> {
+        self.told(&volume_path(lease, name, "/import"), wish).await
+    }
+
     /// The balance of each account.
     pub async fn ledger(&self) -> Result<Ledger, ClientError> {
         self.get("/v1/ledger").await
@@ -607,6 +661,10 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, ClientError> {
 
 fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
     serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+fn volume_path(lease: &str, name: &str, rest: &str) -> String {
+    format!("/v1/leases/{}/volumes/{}{rest}", escape(lease), escape(name))
 }
 
 /// Makes a text one part of a path: names of images have slashes in them.

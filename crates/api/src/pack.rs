@@ -291,7 +291,10 @@ impl Court {
             )?;
             require(quote.ask == lease.ask, "it answers another ask")?;
             require(
-                quote.rate == lease.rate && quote.keeping == lease.keeping && quote.terms == lease.rules && quote.mode == lease.mode,
+                quote.rate == lease.rate
+                    && quote.keeping == lease.keeping
+                    && quote.terms == lease.rules
+                    && quote.mode == lease.mode,
                 "other terms were quoted",
             )
         });
@@ -299,7 +302,8 @@ impl Court {
         self.hear("the price follows from the offer", |lease| {
             let due = rate(&offer.share.prices, &ask.terms.resources, &offer.speed)
                 .map_err(|error| error.to_string())?;
-            let keeping = keeping(&offer.share.prices, &lease.workload.volumes).map_err(|error| error.to_string())?;
+            let keeping =
+                keeping(&offer.share.prices, &lease.workload.volumes).map_err(|error| error.to_string())?;
             require(keeping == lease.keeping, "keeping volumes costs something else by the offer")?;
             require(
                 due == lease.rate,

@@ -150,6 +150,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::NoOffer { .. }
         | Error::NotRunning { .. }
         | Error::Port { .. }
+        | Error::Volume(_)
         | Error::Cancelled => StatusCode::CONFLICT,
         Error::NotOurGuest(_) => StatusCode::FORBIDDEN,
         Error::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -5,8 +5,7 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
-    owner, peer, people, reputation, selftest, session, settings, settlement,
+    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation, selftest, session, settings, settlement, volume,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -90,6 +89,9 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(image_store::show, image_store::set))
         .routes(routes!(image_store::collect))
         .routes(routes!(image_store::open))
+        .routes(routes!(volume::list))
+        .routes(routes!(volume::show, volume::remove))
+        .routes(routes!(volume::remove_snapshot))
         .routes(routes!(ledger::balances))
         .routes(routes!(ledger::postings))
         .routes(routes!(settlement::payments, settlement::pay))
@@ -118,6 +120,7 @@ fn described() -> (Router<Door>, OpenApi) {
     let agreement = OpenApiRouter::new()
         .routes(routes!(lease::rent))
         .routes(routes!(earning::electricity, earning::set_electricity, earning::unset_electricity))
+        .routes(routes!(volume::snapshot))
         .layer(from_fn_with_state(AGREEMENT, in_time));
     let streams = OpenApiRouter::new()
         .routes(routes!(node::events))
@@ -129,7 +132,9 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(ledger::export))
         .routes(routes!(image::pull))
         .routes(routes!(image::import))
-        .routes(routes!(image::build));
+        .routes(routes!(image::build))
+        .routes(routes!(volume::export))
+        .routes(routes!(volume::import));
     let info = InfoBuilder::new().title("Sublet").version(env!("CARGO_PKG_VERSION")).description(Some(ABOUT));
     let all = OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
         .merge(plain)

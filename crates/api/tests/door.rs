@@ -241,6 +241,7 @@ async fn an_image_is_built_listed_and_removed() {
         on: None,
         min_trust: 0,
         options: Default::default(),
+        volumes: Vec::new(),
         ports: Vec::new(),
         network: Network::None,
     };

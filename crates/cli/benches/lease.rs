@@ -172,6 +172,7 @@ fn wish(command: &[&str]) -> RentWish {
         on: None,
         min_trust: 0,
         options: Default::default(),
+        volumes: Vec::new(),
         ports: vec![],
         network: Network::None,
     }

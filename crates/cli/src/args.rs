@@ -1,8 +1,7 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
-    power, reputation, run, selftest, settings, settle, verify, why,
+    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people, power, reputation, run, selftest, settings, settle, verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -81,6 +80,8 @@ pub enum Command {
     Pack(lease::PackArgs),
     /// List, fetch, make and remove images.
     Image(image::ImageArgs),
+    /// List, show, copy and remove disks that outlive their guests.
+    Volume(volume::VolumeArgs),
     /// Show who owes whom.
     Ledger(ledger::LedgerArgs),
     /// Say what you have paid, and what has come.

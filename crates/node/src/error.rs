@@ -4,6 +4,7 @@ use crate::VaultError;
 use machine::guest::GuestError;
 use machine::image::ImageError;
 use machine::selftest::SelftestError;
+use machine::volume::VolumeError;
 use model::{Id, Lease};
 use net::NetError;
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ pub enum Error {
     /// The isolation test could not be run.
     #[error(transparent)]
     Selftest(#[from] SelftestError),
+    /// About volumes.
+    #[error("{0}")]
+    Volume(String),
     /// About peers.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -102,6 +106,9 @@ pub enum Fault {
     /// Images cannot be kept.
     #[error("images cannot be kept: {0}")]
     Image(#[source] ImageError),
+    /// Volumes cannot be kept.
+    #[error("volumes cannot be kept: {0}")]
+    Volume(#[source] VolumeError),
     /// Guests cannot be kept.
     #[error("guests cannot be kept: {0}")]
     Guest(#[source] GuestError),
@@ -136,6 +143,7 @@ impl Error {
             Error::Image(error) => image_code(error),
             Error::Guest(_) => "guest",
             Error::Selftest(_) => "selftest",
+            Error::Volume(_) => "volume",
             Error::Net(_) => "network",
             Error::Cancelled => "cancelled",
             Error::Fault(Fault::Stopped) => "stopped",
@@ -167,6 +175,9 @@ impl Error {
             Error::Key(error) => error.hint().to_owned(),
             Error::Image(_) | Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
             Error::Net(_) | Error::Selftest(_) => "`sublet doctor` tells what works.".to_owned(),
+            Error::Volume(_) => {
+                "`sublet volume ls` lists the volumes, with the leases that have them.".to_owned()
+            }
             Error::Fault(_) => "`sublet doctor` tells what works.".to_owned(),
         }
     }
@@ -194,5 +205,11 @@ fn image_code(error: &ImageError) -> &'static str {
         ImageError::UnknownImage { .. } => "unknown_image",
         ImageError::DigestMismatch { .. } => "wrong_digest",
         _ => "image",
+    }
+}
+
+impl From<VolumeError> for Error {
+    fn from(error: VolumeError) -> Error {
+        Error::Volume(error.to_string())
     }
 }

@@ -4,14 +4,17 @@ use crate::fetch::{digest, fetch, is_bad_image};
 use crate::neighbours::Neighbours;
 use crate::run::Command;
 use crate::serve::guest;
+use crate::volumes::{self, NotReady};
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
 use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
 use machine::image::{Images, RunConfig};
 use machine::network::{Internet, Network};
-use model::document::{Restart, RunOptions};
+use machine::volume::Volumes;
+use model::document::{Restart, RunOptions, volumes_room};
 use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
 use net::Net;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,6 +38,9 @@ pub struct Hands {
     pub images: Images,
     pub commands: mpsc::Sender<Command>,
     pub neighbours: Arc<Neighbours>,
+    pub volumes: Volumes,
+    /// Where the keys of our own volumes on other computers are.
+    pub volume_keys: PathBuf,
 }
 
 /// What came of an effect.
@@ -119,6 +125,16 @@ async fn start(
         Err(error) => return failed(is_bad_image(&error), error.to_string()),
     };
     let options = &workload.options;
+    // Mounted here until the guest has them: it keeps them by itself then.
+    let (_mounted, mounts) = match volumes::ready(hands, lease, &workload.volumes).await {
+        Ok(ready) => ready,
+        Err(NotReady::Later(why)) => {
+            tracing::info!(lease = %lease.short(), why, "the guest waits for its volumes");
+            return Outcome::Again(None);
+        }
+        Err(NotReady::Never(workload, detail)) => return failed(workload, detail),
+    };
+    let scratch = resources.disk.saturating_sub(volumes_room(&workload.volumes));
     let spec = GuestSpec {
         id: guest(lease),
         layers: prepared.layers,
@@ -127,7 +143,8 @@ async fn start(
         cwd: options.cwd.clone().unwrap_or_else(|| prepared.config.cwd.clone()),
         user: options.user.clone().unwrap_or_else(|| prepared.config.user.clone()),
         hostname: options.hostname.clone().unwrap_or_else(|| format!("guest-{}", lease.short())),
-        limits: limits(resources),
+        limits: limits(&Resources { disk: scratch, ..*resources }),
+        mounts,
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
         run: settings(options),

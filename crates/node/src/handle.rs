@@ -73,6 +73,10 @@ impl NodeHandle {
         *self.0.name.0.write().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
+    pub(crate) fn hands(&self) -> &Hands {
+        &self.0.hands
+    }
+
     /// The images of this computer.
     pub fn images(&self) -> &Images {
         &self.0.hands.images

@@ -32,6 +32,7 @@ mod session;
 mod settings;
 mod settlement;
 mod vault;
+mod volumes;
 
 pub use config::Config;
 pub use core::Core;
@@ -46,6 +47,7 @@ pub use run::start;
 pub use session::{Hear, Say, Session};
 pub use settings::Settings;
 pub use vault::{Kept, Vault, VaultError, stretch};
+pub use volumes::{Hosted, Rented, VolumeState};
 
 pub use engine;
 pub use machine;

@@ -92,6 +92,7 @@ impl NodeHandle {
             pieces: Some(self.pieces(image.digest).await?),
             volumes: rent.volumes.clone(),
         };
+        self.have_volume_keys(&rent.volumes)?;
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
             .look(move |core| search(core.engine().book(), core.engine().state(), core.now(), &query))

@@ -18,6 +18,7 @@ use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime
 use machine::image::{Images, Platform};
 use machine::network::Internet;
 use machine::presence::{self, Places, Seen, Wants};
+use machine::volume::Volumes;
 use model::envelope::Claim;
 use model::message::Passed;
 use model::{
@@ -83,6 +84,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let (engine, snapshot) = tokio::task::block_in_place(|| replay(&mut store, identity))?;
     let images =
         tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
+    let volumes =
+        tokio::task::block_in_place(|| Volumes::open(config.data.join("volumes"))).map_err(Fault::Volume)?;
     let (guest_sender, guest_events) = mpsc::channel(COMMANDS);
     let internet = Arc::new(Internet::default());
     let guests =
@@ -102,6 +105,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         images,
         commands: commands.clone(),
         neighbours: Arc::default(),
+        volumes,
+        volume_keys: config.data.join("keys/volumes"),
     };
     let core = Core {
         clock,
@@ -125,7 +130,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let identity = core.engine.identity().clone();
     let runtime = hands.guests.runtime().map(Runtime::description).unwrap_or_default();
     let tested = isolation::last(&config.data, &runtime);
-    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes: false };
+    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes: crate::volumes::possible() };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,
@@ -600,6 +605,8 @@ impl Loop {
     async fn reconcile(&mut self) {
         self.decide(Input::Time);
         self.reconcile_guests().await;
+        // It asks the loop, so it cannot be waited for here.
+        tokio::spawn(crate::volumes::tidy(self.hands.clone()));
         self.publish();
         self.find_friends();
         let now = self.core.now();

@@ -7,6 +7,7 @@ use crate::execute::Hands;
 use crate::fetch::{digest, give};
 use crate::logs::LogReader;
 use crate::{neighbours, session};
+use crate::volumes::{self, Granted};
 use engine::Engine;
 use machine::guest::GuestId;
 use model::message::{StreamAnswer, StreamHead};
@@ -32,6 +33,10 @@ pub enum Allowed {
     Attach(GuestId, Option<u64>),
     /// This part, when it belongs to this image.
     Blob(ImageDigest, ImageDigest, u64),
+    /// Something about a volume.
+    Volume(Granted),
+    /// The key of a volume of ours.
+    VolumeKey(String),
     /// The pieces of the image of a lease.
     Pieces(ImageDigest),
     /// The pieces of an image that a neighbour wants, if we have it and the owner lets neighbours have it.
@@ -103,6 +108,15 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
                 Ok(Allowed::Pieces(lease.contract.workload.image))
             }
         }
+        StreamHead::Volume { lease, name, wish } => {
+            volumes::judge(between(*lease, Side::Host)?, name, wish).map(Allowed::Volume)
+        }
+        StreamHead::VolumeKey { lease, name } => {
+            let lease = between(*lease, Side::Tenant)?;
+            let mut ours = lease.contract.workload.volumes.iter();
+            let known = ours.any(|volume| volume.encrypted && volume.name == *name);
+            if known { Ok(Allowed::VolumeKey(name.clone())) } else { Err(StreamAnswer::NotYours) }
+        }
         StreamHead::Pieces { lease: None, want } => Ok(Allowed::Neighbour(from, *want)),
     }
 }
@@ -121,6 +135,8 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
         Ok(Allowed::Exec(guest)) => session::serve_exec(&hands, stream, guest).await,
         Ok(Allowed::Attach(guest, from)) => session::serve_attach(&hands, stream, guest, from).await,
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
+        Ok(Allowed::Volume(granted)) => volumes::serve(&hands, stream, granted).await,
+        Ok(Allowed::VolumeKey(name)) => volumes::give_key(&hands, stream, &name).await,
         Ok(Allowed::Pieces(image)) => pieces_stream(&hands, stream, &image).await,
         Ok(Allowed::Neighbour(peer, want)) => neighbours::serve(&hands, stream, peer, want).await,
         Err(answer) => stream.refuse(answer).await,

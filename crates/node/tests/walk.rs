@@ -32,6 +32,7 @@ fn main() {
         trial("a_tenant_reaches_a_port_and_stops", a_tenant_reaches_a_port_and_stops),
         trial("an_image_comes_from_whoever_has_it", an_image_comes_from_whoever_has_it),
         trial("a_tenant_s_datagrams_reach_a_port", a_tenant_s_datagrams_reach_a_port),
+        trial("a_volume_outlives_its_lease", a_volume_outlives_its_lease),
         trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
         trial(
             "a_command_that_is_not_there_is_the_tenant_s_fault",
@@ -137,6 +138,7 @@ fn rent(command: &[&str]) -> Rent {
         mode: None,
         host: None,
         min_trust: 0,
+        volumes: Vec::new(),
         ports: Vec::new(),
         network: NetworkPolicy::None,
         options: model::document::RunOptions::default(),
@@ -417,6 +419,108 @@ async fn an_image_comes_from_whoever_has_it() {
     let came = pair.host.images().resolve(&image.to_string()).expect("asked").expect("it is here");
     assert!(came.names.is_empty());
     assert_eq!(pair.host.images().note(&image).came_as, "busybox:latest");
+}
+
+/// An encrypted volume: written by one guest, kept and paid for, copied out and in, taken up by another, removed.
+async fn a_volume_outlives_its_lease() {
+    if let Err(why) = machine::volume::Volumes::possible() {
+        assert!(!is_root(), "{why}");
+        return eprintln!("not tried: {why}");
+    }
+    let Pair { dir, host, tenant } = Pair::meet().await;
+    let mut dear = share();
+    dear.prices.disk_gib = 1_024_000_000;
+    host.share(Some(dear)).await.expect("shared");
+    let encrypted = machine::volume::Volumes::can_encrypt();
+    let volume = model::Volume {
+        name: "db".into(),
+        path: "/srv/db".into(),
+        size: 16 * MIB,
+        read_only: false,
+        encrypted,
+        snapshots: 1,
+        keep: Span::seconds(20),
+    };
+    let resources = Resources { disk: 40 * MIB, ..ASKED };
+    let wish = |script: &str| Rent {
+        volumes: vec![volume.clone()],
+        resources,
+        cap: None,
+        ..rent(&["sh", "-c", script])
+    };
+    // Prices of yesterday's offer are not found any more: wait for the new one.
+    let mut events = tenant.events();
+    let first = loop {
+        match tenant.rent(wish("echo one > /srv/db/x")).await {
+            Ok(lease) => break lease,
+            Err(Error::Denied { .. } | Error::Refused(_)) => drop(events.recv().await),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let ended = until(&tenant, first, Phase::is_ended).await;
+    assert_eq!(ended, Phase::Ended(EndReason::Exited { code: 0 }), "{}", detail(&tenant, first).await);
+    let last = last_receipt(&tenant, first).await;
+    let keeping =
+        tenant.look(move |core| core.engine().state().lease.get(first).and_then(|l| l.contract.keeping));
+    // 32 MiB at 1024 EUR a GiB-hour for 20 s.
+    assert_eq!(keeping.await.expect("a look").expect("it is kept").micros, 177_777);
+    assert!(last.amount.micros > 177_777, "{}", last.amount);
+    last_receipt(&host, first).await;
+    let free = |node: &NodeHandle| {
+        let node = node.clone();
+        async move {
+            let look = node.look(|core| {
+                let state = core.engine().state();
+                engine::capacity::promised(&state.lease, core.now()).disk
+            });
+            look.await.expect("a look")
+        }
+    };
+    assert_eq!(free(&host).await, 32 * MIB, "what is kept is not lent twice");
+
+    let state = tenant.volume(first, "db").await.expect("the host says");
+    assert_eq!((state.size, state.encrypted, state.in_use), (16 * MIB, encrypted, false));
+    tenant.snapshot_volume(first, "db", "monday".into()).await.expect("kept");
+    let again = tenant.snapshot_volume(first, "db", "tuesday".into()).await.expect_err("one was rented");
+    assert!(again.to_string().contains("1 snapshots of db were rented"), "{again}");
+    let archive = dir.path().join("db.tar");
+    let size = tenant.export_volume(first, "db", None, &archive, |_| {}).await.expect("copied out");
+    assert_eq!(fs::metadata(&archive).expect("a file").len(), size);
+    let strange = host.volume(first, "db").await.expect_err("it is the tenant's");
+    assert_eq!(strange.code(), "volume");
+
+    // The host starts again, and another guest finds the volume, over whose files the tenant has laid the archive.
+    host.shut_down().await;
+    drop(host);
+    let host = start(dir.path(), "host").await;
+    meet_again(&tenant, &host).await;
+    tenant.import_volume(first, "db", &archive, |_| {}).await.expect("copied in");
+    let second = loop {
+        match tenant.rent(wish("cat /srv/db/x && sleep 30")).await {
+            Ok(lease) => break lease,
+            Err(error) => assert!(
+                matches!(error.code(), "no_offer" | "network" | "no_answer" | "unknown_offer"),
+                "{error}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    until(&tenant, second, Phase::is_live).await;
+    let mut logs = tenant.logs(second, 0, true).await.expect("output");
+    assert_eq!(logs.next().await.expect("a piece").expect("something").as_ref(), b"one\n");
+    let busy = tenant.remove_volume(second, "db", None).await.expect_err("a guest has it");
+    assert!(busy.to_string().contains("in use"), "{busy}");
+    let twice = tenant.rent(wish("true")).await.expect_err("one guest at a time");
+    assert_eq!(twice.code(), "volume_in_use");
+    tenant.stop(second).await.expect("stopped");
+    until(&host, second, Phase::is_ended).await;
+    tenant.remove_volume(second, "db", None).await.expect("removed");
+    assert!(tenant.volume(second, "db").await.is_err());
+    assert!(host.hosted_volumes().await.expect("listed").is_empty());
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
 async fn a_price_above_the_cap_is_no_deal() {

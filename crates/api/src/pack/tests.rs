@@ -80,7 +80,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         network: NetworkPolicy::None,
         options: Default::default(),
         pieces: None,
-volumes: Vec::new(),
+        volumes: Vec::new(),
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));

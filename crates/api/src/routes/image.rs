@@ -119,7 +119,7 @@ fn place(door: &Door) -> Result<OwnedSemaphorePermit, Problem> {
 }
 
 /// What a path is relative to, the node cannot know: it runs elsewhere.
-fn absolute(path: &FilePath) -> Result<(), Problem> {
+pub(super) fn absolute(path: &FilePath) -> Result<(), Problem> {
     if path.is_absolute() {
         return Ok(());
     }

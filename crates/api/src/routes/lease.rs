@@ -13,6 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use node::engine::lease::Lease as Stands;
+use node::model::document::volumes_room;
 use node::model::{self, Id, Rate, Resources};
 use node::{Core, Forward, NodeHandle, Rent};
 use serde::Deserialize;
@@ -28,6 +29,7 @@ pub async fn rent(
     let on = wish.on.clone();
     let host =
         door.node.look(move |core| on.as_deref().map(|text| find_host(core, text)).transpose()).await??;
+    let volumes: Vec<model::Volume> = wish.volumes.iter().map(Into::into).collect();
     let rent = Rent {
         image: wish.image,
         command: wish.command,
@@ -35,13 +37,14 @@ pub async fn rent(
         resources: Resources {
             cpu_millis: wish.cpu_millis,
             memory: wish.memory_bytes,
-            disk: wish.disk_bytes,
+            disk: wish.disk_bytes.saturating_add(volumes_room(&volumes)),
         },
         term: wish.term.0,
         cap: wish.max_price.as_ref().map(|price| Rate::hourly(price.into())),
         mode: wish.mode.map(Into::into),
         host,
         min_trust: wish.min_trust,
+        volumes,
         network: (&wish.network).try_into()?,
         options: wish.options.into(),
         ports: wish.ports.iter().map(|port| (*port).into()).collect(),

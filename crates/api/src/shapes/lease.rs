@@ -6,6 +6,7 @@ use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
 use super::run::RunOptions;
+use super::volume::Volume;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,9 @@ pub struct RentWish {
     /// How its program is run.
     #[serde(default)]
     pub options: RunOptions,
+    /// Disks that outlive the guest; they come on top of the disk.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
     /// Ports of this computer that shall lead into the guest.
     #[serde(default)]
     pub ports: Vec<Port>,
@@ -84,6 +88,8 @@ pub struct Lease {
     pub mode: Mode,
     /// What the whole term costs at the most.
     pub at_most: Money,
+    /// What keeping its volumes after it costs in all; none where nothing is kept.
+    pub keeping: Option<Money>,
     /// How long it runs in all, with all renewals.
     pub term: Seconds,
     /// By which rules.
@@ -152,7 +158,12 @@ impl Lease {
             hourly: rate.hourly.into(),
             mode: contract.mode.into(),
             // Agreed amounts were counted before; should one not fit, the hourly price is what can be said.
-            at_most: rate.over(lease.term).unwrap_or(rate.hourly).into(),
+            at_most: contract
+                .keeping
+                .map_or_else(|| rate.over(lease.term), |keeping| rate.over(lease.term)?.plus(keeping))
+                .unwrap_or(rate.hourly)
+                .into(),
+            keeping: contract.keeping.map(Into::into),
             term: Seconds(lease.term),
             rules: Terms::of(&contract.rules, rate.hourly.currency),
             agreed: Moment(lease.agreed),
@@ -319,6 +330,8 @@ pub struct Workload {
     pub options: RunOptions,
     /// What the guest may reach outside.
     pub network: Network,
+    /// Disks that outlive the guest.
+    pub volumes: Vec<Volume>,
 }
 
 impl From<&model::Workload> for Workload {
@@ -332,6 +345,7 @@ impl From<&model::Workload> for Workload {
             udp_ports: workload.udp_ports.clone(),
             options: (&workload.options).into(),
             network: (&workload.network).into(),
+            volumes: workload.volumes.iter().map(Volume::from).collect(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod session;
 mod settings;
 mod settlement;
 mod status;
+mod volume;
 
 pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
@@ -61,3 +62,7 @@ pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
 pub use settings::{Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use status::{RecordChecked, Status};
+pub use volume::{
+    HostedVolume, RentedVolume, SnapshotWish, Volume, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen,
+    Volumes,
+};

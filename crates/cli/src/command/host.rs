@@ -148,6 +148,7 @@ fn not_started(fault: Fault) -> Failure {
         | Fault::Key { .. }
         | Fault::Net(_)
         | Fault::Image(_)
+        | Fault::Volume(_)
         | Fault::Guest(_)
         | Fault::Random(_)
         | Fault::Presence(_)

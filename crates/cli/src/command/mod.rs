@@ -25,6 +25,7 @@ pub mod settle;
 pub mod status;
 pub mod verify;
 pub mod why;
+pub mod volume;
 
 use crate::args::{Cli, Command};
 use crate::desk::{Desk, Out};
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Rate(args) => lease::rate(&desk, args).await,
         Command::Pack(args) => lease::pack(&desk, &args).await,
         Command::Image(args) => image::run(&desk, args).await,
+        Command::Volume(args) => volume::run(&desk, args).await,
         Command::Ledger(args) => ledger::run(&desk, &args).await,
         Command::Reputation(args) => reputation::run(&desk, &args).await,
         Command::Settle(args) => settle::run(&desk, args).await,

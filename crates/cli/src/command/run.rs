@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::parse;
 use crate::show::{byte_bar, party, short, spinner, time};
 use crate::terminal;
-use api::shapes::{Event, Lease, LeaseState, Money, Network, Port, RentWish, Seconds};
+use api::shapes::{Event, Lease, LeaseState, Money, Network, Port, RentWish, Seconds, Volume};
 use api::{Events, Pieces};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -38,6 +38,10 @@ pub struct RunArgs {
     /// A port of this computer that shall lead into the guest; GUEST alone takes a free one. May be given several times.
     #[arg(short, long = "port", value_name = "LOCAL:GUEST[/udp]", value_parser = parse::port)]
     ports: Vec<Port>,
+    /// A disk that outlives the guest: NAME:/PATH[:ro],size=1G, and keep=7d to keep it after the lease, snapshots=2, encrypted. May
+    /// be given several times.
+    #[arg(short, long = "volume", value_name = "VOLUME", value_parser = crate::command::volume::volume)]
+    volumes: Vec<Volume>,
     /// What the guest may reach outside: `none`, `internet` (all that is public but mail servers), or a list such as
     /// `allow:example.org:443,*.example.org:80`.
     #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
@@ -82,6 +86,7 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
         mode: args.mode.map(Into::into),
         on: args.on,
         min_trust: args.min_trust,
+        volumes: args.volumes,
         ports: args.ports,
         network: args.net,
     };
@@ -171,6 +176,11 @@ fn tell_agreed(desk: &Desk<'_>, lease: &Lease) -> Result<(), Failure> {
             "it is paid for afterwards: at most {} can be lost by you, and {} by the host",
             loss.tenant.text, loss.host.text
         ));
+    }
+    if let (Some(kept), Some(keeping)) =
+        (crate::command::volume::kept(&lease.workload.volumes), &lease.keeping)
+    {
+        desk.out.note(format!("keeping {kept} after the lease costs {}", keeping.text));
     }
     for port in &lease.ports {
         desk.out.note(format!("127.0.0.1:{} leads to port {} of the guest", port.local, guest_port(port)));

@@ -184,6 +184,7 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         on: Some(found.offer.host.device.clone()),
         min_trust: 0,
         options: Default::default(),
+        volumes: Vec::new(),
         ports: vec![Port { local: 0, guest: GUEST_PORT, protocol: Protocol::Tcp }],
         network: Network::None,
     };

@@ -164,7 +164,8 @@ pub fn quote(
         return Err(Refusal::VolumeInUse { volume }.into());
     }
     let keeping = keeping(&share.prices, volumes).map_err(Refusal::from)?;
-    let free = capacity::free(state.market.share.as_ref(), &state.lease, now);
+    let mut free = capacity::free(state.market.share.as_ref(), &state.lease, now);
+    free.disk = free.disk.saturating_add(state.lease.kept_room_of(tenant.party.person, volumes, now));
     if !free.holds(&ask.terms.resources) {
         return Err(Refusal::NoCapacity { asked: ask.terms.resources, free }.into());
     }

@@ -42,11 +42,21 @@ impl State {
         volumes
     }
 
-    /// As host: whether a volume is, or was, of a lease that is known here.
-    pub fn knows_volume(&self, key: &VolumeKey) -> bool {
-        let hosted =
-            self.all().filter(|lease| lease.side == Side::Host && lease.contract.tenant.person == key.0);
-        hosted.flat_map(|lease| &lease.contract.workload.volumes).any(|volume| volume.name == key.1)
+    /// As host: bytes of disk that these volumes of this person take already, and that the next lease takes over with them.
+    pub fn kept_room_of(&self, tenant: PersonId, volumes: &[Volume], now: Timestamp) -> u64 {
+        let ended =
+            self.all().filter(|lease| lease.side == Side::Host && lease.contract.tenant.person == tenant);
+        let mut rooms: BTreeMap<&str, u64> = BTreeMap::new();
+        for lease in ended {
+            for volume in &lease.contract.workload.volumes {
+                let kept = kept_until(lease, volume).is_some_and(|until| until > now);
+                if kept && volumes.iter().any(|wanted| wanted.name == volume.name) {
+                    let room = rooms.entry(&volume.name).or_default();
+                    *room = (*room).max(volume.room());
+                }
+            }
+        }
+        rooms.values().fold(0, |sum, room| sum.saturating_add(*room))
     }
 
     /// Bytes of disk that volumes take which have outlived their leases.
@@ -66,7 +76,11 @@ impl State {
                 }
             }
         }
-        // What a lease has taken up again is counted with that lease.
+        for held in self.quotes() {
+            let volumes = &held.ask.terms.workload.volumes;
+            used.extend(volumes.iter().map(|volume| (held.tenant.person, volume.name.clone())));
+        }
+        // What a lease has taken up again, or is about to, is counted with that lease.
         used.iter().for_each(|key| {
             kept.remove(key);
         });

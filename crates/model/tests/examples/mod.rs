@@ -4,9 +4,8 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict};
+use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
-use model::message::{Denial, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::record::{Account, Entry, Posting, Record};
 use model::*;
 
