@@ -226,6 +226,7 @@ async fn guest(
         },
         network: Network { policy: "internet".parse()?, rate: 0 },
         run: Settings::default(),
+        mounts: Vec::new(),
         grace: Grace::default(),
     };
     guests.start(&spec).await?;

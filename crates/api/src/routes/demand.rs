@@ -87,7 +87,7 @@ fn standing_in_the_way(core: &Core, peers: usize, addresses: &[String]) -> Vec<S
     if let Some(reason) = state.owner.stance().reason() {
         words.push(format!("nothing new is lent now: {reason}; `sublet policy` tells more"));
     }
-    let free = capacity::free(Some(share), &state.lease);
+    let free = capacity::free(Some(share), &state.lease, core.now());
     if !free.holds(&Resources { cpu_millis: 100, memory: 16 << 20, disk: 0 }) {
         words.push("all that is lent is promised".to_owned());
     }

@@ -24,8 +24,8 @@ pub mod settings;
 pub mod settle;
 pub mod status;
 pub mod verify;
-pub mod why;
 pub mod volume;
+pub mod why;
 
 use crate::args::{Cli, Command};
 use crate::desk::{Desk, Out};

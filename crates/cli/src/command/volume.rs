@@ -110,10 +110,8 @@ async fn list(desk: &Desk<'_>) -> Done {
     let text = || {
         let mut table = Table::new(&["VOLUME", ">SIZE", "WHERE", "STAYS UNTIL", "LEASE"]);
         for rented in &volumes.rented {
-            let until = rented
-                .until
-                .as_ref()
-                .map_or_else(|| "its lease is over".to_owned(), |until| moment(*until));
+            let until =
+                rented.until.as_ref().map_or_else(|| "its lease is over".to_owned(), |until| moment(*until));
             let place = format!("at {}", short(&rented.host));
             table.row([
                 rented.volume.name.clone(),
@@ -124,10 +122,8 @@ async fn list(desk: &Desk<'_>) -> Done {
             ]);
         }
         for hosted in &volumes.hosted {
-            let until = hosted
-                .until
-                .as_ref()
-                .map_or_else(|| "its lease is over".to_owned(), |until| moment(*until));
+            let until =
+                hosted.until.as_ref().map_or_else(|| "its lease is over".to_owned(), |until| moment(*until));
             let place = format!("here, of {}", short(&hosted.person));
             table.row([
                 hosted.state.name.clone(),

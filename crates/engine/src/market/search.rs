@@ -217,6 +217,7 @@ impl Miss {
             Miss::OtherMode { .. } => "other_mode",
             Miss::OtherArch => "other_arch",
             Miss::OutOfReach { .. } => "out_of_reach",
+            Miss::NoVolumes => "no_volumes",
             Miss::TooSlow { .. } => "too_slow",
             Miss::TooLittleTrust { .. } => "too_little_trust",
             Miss::Stranger => "stranger",

@@ -171,6 +171,7 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         run: Default::default(),
         // Who asked for the test may go away in its middle: then nobody looks after its guest.
         grace: Grace { freeze: Duration::from_secs(5), stop: Duration::from_secs(5) },
+        mounts: Vec::new(),
     }
 }
 
