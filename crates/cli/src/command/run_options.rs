@@ -2,8 +2,7 @@
 
 use crate::fail::Failure;
 use crate::parse;
-use api::node::model::Span;
-use api::shapes::{HealthCheck, Restart, RunOptions, Seconds, Tmpfs};
+use api::shapes::{Restart, RunOptions, Seconds, Tmpfs};
 use clap::Args;
 use std::fs;
 use std::path::PathBuf;
@@ -45,21 +44,6 @@ pub struct OptionArgs {
     /// Begin it again when it ends: no, on-failure, on-failure:N, always. It is billed while it waits for that.
     #[arg(long, value_name = "WHEN", default_value = "no", value_parser = restart)]
     restart: Restart,
-    /// A command for the guest's shell that ends with 0 if all is well.
-    #[arg(long, value_name = "COMMAND")]
-    health_cmd: Option<String>,
-    /// From one check to the next.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse::time)]
-    health_interval: Seconds,
-    /// A check that takes longer has failed.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse::time)]
-    health_timeout: Seconds,
-    /// So many failures in a row make the guest unwell.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    health_retries: u32,
-    /// In its first time failures do not count.
-    #[arg(long, value_name = "TIME", value_parser = parse::time)]
-    health_start_period: Option<Seconds>,
     /// The signal that asks it to end [default: TERM].
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     stop_signal: Option<u8>,
@@ -74,13 +58,6 @@ pub struct OptionArgs {
 impl OptionArgs {
     /// The options that were typed.
     pub fn options(&self) -> RunOptions {
-        let health = self.health_cmd.as_ref().map(|command| HealthCheck {
-            command: ["/bin/sh", "-c", command].map(str::to_owned).to_vec(),
-            interval: self.health_interval,
-            within: self.health_timeout,
-            retries: self.health_retries,
-            start_period: self.health_start_period.unwrap_or(Seconds(Span(0))),
-        });
         RunOptions {
             entrypoint: self.entrypoint.clone().map(|program| vec![program]),
             user: self.user.clone(),
@@ -94,7 +71,7 @@ impl OptionArgs {
             restart: self.restart,
             stop_signal: self.stop_signal,
             stop_within: self.stop_timeout,
-            health,
+            health: None,
             labels: self.label.iter().cloned().collect(),
         }
     }

@@ -160,6 +160,8 @@ impl RunOptions {
             "labels",
             "at most 64, of plain text",
         )?;
+        // No host runs checks yet: what is agreed has to be kept.
+        require(self.health.is_none(), "health", "no host serves it yet: leave it out")?;
         self.health.as_ref().map_or(Ok(()), HealthCheck::check)
     }
 }
