@@ -61,10 +61,12 @@ async fn a_tenant_runs_other_programs_in_its_guest_and_nobody_else_does() {
     assert_eq!((text.len(), text.contains("err\n"), ended), (300_004, true, 7));
 
     let size = TerminalSize { columns: 99, rows: 33 };
-    let wish =
-        ExecWish { terminal: Some(size), ..another("busybox stty size; read a; busybox stty size; exit 3") };
+    // Runtimes begin the program and size its terminal in an order of their own.
+    let script = "until [ \"$(busybox stty size)\" = '33 99' ]; do busybox sleep 0.05; done; echo sized; \
+                  read a; busybox stty size; exit 3";
+    let wish = ExecWish { terminal: Some(size), ..another(script) };
     let (mut input, mut output) = client.exec(&lease.id, &wish).await.unwrap();
-    until(&mut output, "33 99").await;
+    until(&mut output, "sized").await;
     input.order(SessionOrder::Resize(TerminalSize { columns: 44, rows: 22 })).await.unwrap();
     input.give(Bytes::from_static(b"on\r")).await.unwrap();
     let (text, ended) = all(&mut output).await;

@@ -5,7 +5,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer, owner, peer, people, reputation, selftest, session, settings, settlement, volume,
+    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
+    owner, peer, people, reputation, selftest, session, settings, settlement, volume,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};

@@ -1,7 +1,8 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people, power, reputation, run, selftest, settings, settle, verify, volume, why,
+    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
+    power, reputation, run, selftest, settings, settle, verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;

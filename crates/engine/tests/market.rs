@@ -321,7 +321,12 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None, volumes: false },
+        sandbox: Sandbox {
+            runtime: "pretend 1".to_owned(),
+            user_namespace: true,
+            tested: None,
+            volumes: false,
+        },
         customs: None,
     };
     change(&mut offer);

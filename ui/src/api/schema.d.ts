@@ -700,6 +700,98 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases/{id}/volumes/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the host says of a volume of ours. */
+        get: operations["volumes_show"];
+        put?: never;
+        post?: never;
+        /** Removes a volume of ours for good, with its snapshots. No guest may have it. */
+        delete: operations["volumes_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/volumes/{name}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Copies the files of a volume, or of a snapshot of it, into a tar archive on this computer. No guest may have the volume.
+         * @description Server-sent events: `progress` with a `VolumeCopied`, then `done` with one, or `problem`.
+         */
+        post: operations["volumes_export"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/volumes/{name}/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Puts the files of a tar archive of this computer into a volume, over those that are there. No guest may have the volume.
+         * @description Server-sent events: `progress` with a `VolumeCopied`, then `done` with one, or `problem`.
+         */
+        post: operations["volumes_import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/volumes/{name}/snapshots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps a volume as it is now. No guest may have it. */
+        post: operations["volumes_snapshot"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/volumes/{name}/snapshots/{snapshot}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Removes a snapshot. */
+        delete: operations["volumes_remove_snapshot"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/ledger": {
         parameters: {
             query?: never;
@@ -999,6 +1091,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/selftest/isolation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Runs a hostile guest on this computer, which tries to get out, to look out, and to take more than it was given; keeps
+         *     the outcome, and says it in the offer. It is cancelled when nobody reads any more.
+         * @description Server-sent events: `progress` with a `Probe`, then `done` with an `Isolation`, or `problem`.
+         */
+        post: operations["machine_isolation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/settings": {
         parameters: {
             query?: never;
@@ -1043,6 +1156,23 @@ export interface paths {
         };
         /** Who this node is, and how it goes. */
         get: operations["node_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/volumes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Our volumes on other computers, and others' on this one. */
+        get: operations["volumes_list"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1572,6 +1702,12 @@ export interface components {
             /** @description One that takes longer has failed. */
             within: components["schemas"]["Seconds"];
         };
+        /** @description A volume of somebody else on this computer. */
+        HostedVolume: components["schemas"]["VolumeSeen"] & {
+            /** @description Whose it is. */
+            person: string;
+            until?: components["schemas"]["Moment"] | null;
+        };
         /** @description While the machine is hot. */
         Hot: {
             /** @description What is done. */
@@ -1841,6 +1977,23 @@ export interface components {
             /** @description Ours. */
             invites: components["schemas"]["Invite"][];
         };
+        /** @description What came of the isolation test. */
+        Isolation: {
+            /** @description Probes that got through. */
+            failed: number;
+            /** @description Probes that the sandbox stood up to. */
+            passed: number;
+            /** @description Each of them. */
+            probes: components["schemas"]["Probe"][];
+            /** @description BLAKE3 of the hostile guest: which probes these were. */
+            program: string;
+            /** @description Whether the node is root: then each guest has user ids of its own. */
+            root: boolean;
+            /** @description What runs guests, with its version. */
+            runtime: string;
+            /** @description How long it took. */
+            took: components["schemas"]["Seconds"];
+        };
         /** @description An invite of another, to be accepted. */
         Join: {
             /** @description The link. */
@@ -1872,6 +2025,7 @@ export interface components {
             hourly: components["schemas"]["Money"];
             /** @description Its id, hexadecimal. */
             id: string;
+            keeping?: components["schemas"]["Money"] | null;
             loss?: components["schemas"]["Loss"] | null;
             /** @description Gift, barter or rent. */
             mode: components["schemas"]["Mode"];
@@ -1949,6 +2103,7 @@ export interface components {
             runtime: string;
             /** @description How fast the machine is. */
             speed: components["schemas"]["Speed"];
+            tested?: components["schemas"]["Tested"] | null;
             /**
              * Format: int32
              * @description What we make of the host, in thousandths.
@@ -2421,6 +2576,15 @@ export interface components {
             /** @enum {string} */
             mode: "rent";
         };
+        /** @description An attempt of the hostile guest, and what came of it. */
+        Probe: {
+            /** @description What was seen. */
+            found: string;
+            /** @description Whether the sandbox held. */
+            held: boolean;
+            /** @description Its name, such as `call.bpf`. */
+            probe: string;
+        };
         /** @description A problem as it travels (RFC 9457, `application/problem+json`). */
         Problem: {
             /** @description For programs, such as `no_capacity`. */
@@ -2460,6 +2624,7 @@ export interface components {
             id: string;
             /** @description When it was signed. */
             issued: components["schemas"]["Moment"];
+            tested?: components["schemas"]["Tested"] | null;
         };
         /** @description An image of a registry. */
         Pull: {
@@ -2632,6 +2797,18 @@ export interface components {
             ports?: components["schemas"]["Port"][];
             /** @description For how long. */
             term: components["schemas"]["Seconds"];
+            /** @description Disks that outlive the guest; they come on top of the disk. */
+            volumes?: components["schemas"]["Volume"][];
+        };
+        /** @description A volume of ours on another computer. */
+        RentedVolume: {
+            /** @description Whose computer it is on. */
+            host: string;
+            /** @description The newest lease with it: by which it is asked for. */
+            lease: string;
+            until?: components["schemas"]["Moment"] | null;
+            /** @description As it was agreed. */
+            volume: components["schemas"]["Volume"];
         };
         /** @description All of whom something is known, and what is known of us. */
         Reputation: {
@@ -2973,6 +3150,11 @@ export interface components {
          * @enum {string}
          */
         Side: "host" | "tenant";
+        /** @description A snapshot to be made. */
+        SnapshotWish: {
+            /** @description Small letters, digits, `.`, `_`, `-`. */
+            name: string;
+        };
         /** @description Measured speed in rating units: 1000 is as fast as the reference machine. */
         Speed: {
             /**
@@ -3102,6 +3284,25 @@ export interface components {
             /** @description The time from one running total to the next. */
             tick: components["schemas"]["Seconds"];
         };
+        /** @description What a host says of its isolation test. It stands in the signed offer. */
+        Tested: {
+            /** @description When. */
+            at: components["schemas"]["Moment"];
+            /**
+             * Format: int32
+             * @description Probes that got through.
+             */
+            failed: number;
+            /**
+             * Format: int32
+             * @description Probes that the sandbox stood up to.
+             */
+            passed: number;
+            /** @description BLAKE3 of the hostile guest: which probes these were. */
+            program: string;
+            /** @description Whether the node was root. */
+            root: boolean;
+        };
         /** @description A directory that is kept in memory. */
         Tmpfs: {
             /** @description Where: absolute. */
@@ -3156,6 +3357,75 @@ export interface components {
              */
             sent: number;
         };
+        /**
+         * @description A disk that outlives its guest. The host knows it by whose it is and by its name: the next lease that names it there finds
+         *     it as the last one left it.
+         */
+        Volume: {
+            /** @description Whether it is encrypted on the host's disk, with a key that stays with this node. */
+            encrypted?: boolean;
+            /** @description How long it stays when the lease is over. */
+            keep?: components["schemas"]["Seconds"];
+            /** @description Small letters, digits, `.`, `_`, `-`. */
+            name: string;
+            /** @description Where the guest sees it. */
+            path: string;
+            /** @description Whether the guest may only read it. */
+            read_only?: boolean;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size_bytes: number;
+            /**
+             * Format: int32
+             * @description How many snapshots there may be of it, each of its size.
+             */
+            snapshots?: number;
+        };
+        /** @description How much has been copied. */
+        VolumeCopied: {
+            /**
+             * Format: int64
+             * @description Bytes of the archive.
+             */
+            bytes: number;
+        };
+        /** @description Where files of a volume go. */
+        VolumeExport: {
+            /** @description A file of this computer, as an absolute path: it becomes a tar archive. */
+            path: string;
+            /** @description Of this snapshot; none: as it is now. */
+            snapshot?: string | null;
+        };
+        /** @description Where files of a volume come from. */
+        VolumeImport: {
+            /** @description A tar archive (plain, gzip or zstd) of this computer, as an absolute path. */
+            path: string;
+        };
+        /** @description A volume as its host sees it. */
+        VolumeSeen: {
+            /** @description Whether it is encrypted. */
+            encrypted: boolean;
+            /** @description Whether a guest, or a copy, is at work with it. */
+            in_use: boolean;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size_bytes: number;
+            /** @description Its snapshots. */
+            snapshots: string[];
+        };
+        /** @description All volumes that this node has to do with. */
+        Volumes: {
+            /** @description Of others, on this one. */
+            hosted: components["schemas"]["HostedVolume"][];
+            /** @description Ours, on other computers. */
+            rented: components["schemas"]["RentedVolume"][];
+        };
         /** @description What the order of offers is made of. */
         Weight: {
             /**
@@ -3195,6 +3465,8 @@ export interface components {
             reference: string;
             /** @description The same for UDP. */
             udp_ports: number[];
+            /** @description Disks that outlive the guest. */
+            volumes: components["schemas"]["Volume"][];
         };
     };
     responses: never;
@@ -4639,6 +4911,201 @@ export interface operations {
             };
         };
     };
+    volumes_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VolumeSeen"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_export: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VolumeExport"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["VolumeCopied"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VolumeImport"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["VolumeCopied"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnapshotWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VolumeSeen"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_remove_snapshot: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     ledger_balances: {
         parameters: {
             query?: never;
@@ -5366,6 +5833,34 @@ export interface operations {
             };
         };
     };
+    machine_isolation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Isolation"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     settings_show: {
         parameters: {
             query?: never;
@@ -5467,6 +5962,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    volumes_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Volumes"];
                 };
             };
             /** @description Why not. */

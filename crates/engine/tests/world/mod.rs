@@ -86,7 +86,8 @@ impl World {
 
     /// Another node's owner lends something, and says so.
     pub fn lend_as(&mut self, node: usize, share: Option<Share>) {
-        let sandbox = Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None, volumes: false };
+        let sandbox =
+            Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None, volumes: false };
         let publish = Owner::Publish { addresses: Vec::new(), sandbox, name: "host".to_owned() };
         for command in [Owner::Measured(speed()), Owner::Share(share), publish] {
             self.wish(node, Input::Owner(command)).expect("the host lives").unwrap();
