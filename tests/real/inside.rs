@@ -6,15 +6,21 @@ use api::{ClientError, ProgramOutput, ProgramSaid};
 use bytes::Bytes;
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
 fn another(script: &str) -> ExecWish {
     ExecWish { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ExecWish::default() }
 }
 
+/// What comes next, within a minute: a test that waits for ever tells nobody why.
+async fn next(output: &mut ProgramOutput) -> ProgramSaid {
+    tokio::time::timeout(Duration::from_secs(60), output.next()).await.expect("something is said").unwrap()
+}
+
 async fn all(output: &mut ProgramOutput) -> (String, i32) {
     let mut text = Vec::new();
     loop {
-        match output.next().await.unwrap() {
+        match next(output).await {
             ProgramSaid::Out(bytes) | ProgramSaid::Err(bytes) => text.extend(bytes),
             ProgramSaid::Ended(code) => return (String::from_utf8_lossy(&text).into_owned(), code),
         }
@@ -24,7 +30,7 @@ async fn all(output: &mut ProgramOutput) -> (String, i32) {
 async fn until(output: &mut ProgramOutput, words: &str) {
     let mut text = String::new();
     while !text.contains(words) {
-        match output.next().await.unwrap() {
+        match next(output).await {
             ProgramSaid::Out(bytes) | ProgramSaid::Err(bytes) => {
                 text.push_str(&String::from_utf8_lossy(&bytes))
             }
