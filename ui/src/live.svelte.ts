@@ -152,7 +152,12 @@ export function live<T>(load: () => Promise<T>, ...topics: Topic[]): Live<T> {
   return kept
 }
 
-export const status = new Live<Status>(() => get('/v1/status'))
+export const status = new Live<Status>(async () => {
+  const told = await get('/v1/status')
+  // Whoever answers is there, though events may take a moment to begin.
+  if (link.state === 'connecting') link.state = 'live'
+  return told
+})
 refreshers.add(status.stale)
 hear(({ event }) => {
   if (event !== 'fetching' && event !== 'receipt') status.stale()
