@@ -81,8 +81,8 @@ async fn a_tenant_runs_other_programs_in_its_guest_and_nobody_else_does() {
     // The words of the command line, its exit codes, and its output as it is.
     let id = &lease.id[..8];
     let said =
-        house.tenant.sublet(&["exec", "-e", "A=b", "-w", "/tmp", id, "sh", "-c", "echo $A; pwd; exit 9"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(9), "b\n/tmp\n"), "{}", said.err);
+        house.tenant.sublet(&["exec", "-e", "A=b", "-w", "/bin", id, "sh", "-c", "echo $A; pwd; exit 9"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(9), "b\n/bin\n"), "{}", said.err);
     house.tenant.sublet(&["exec", id, "nothing-like-it"]).is_refusal(127, &["nothing-like-it"]);
     house.tenant.sublet(&["exec", "-u", "nobody-like-it", id, "true"]).is_refusal(1, &["nobody-like-it"]);
     let mut command = house.tenant.command(&["exec", "-i", id, "cat"]);
