@@ -60,9 +60,16 @@ impl Desktop {
         self.home.path()
     }
 
+    /// Asks again where the page was drawn anew between the finding and the reading.
     async fn text(&self, element: &str) -> Result<String, Box<dyn std::error::Error>> {
-        let found = self.window.wait().at_most(START).for_element(Locator::Css(element)).await?;
-        Ok(found.text().await?)
+        let began = Instant::now();
+        loop {
+            let found = self.window.wait().at_most(START).for_element(Locator::Css(element)).await?;
+            match found.text().await {
+                Err(error) if error.is_stale_element_reference() && began.elapsed() < START => continue,
+                answer => return Ok(answer?),
+            }
+        }
     }
 }
 
