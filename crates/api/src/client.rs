@@ -17,8 +17,8 @@ use crate::shapes::{
     Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{
-    CollectWish, Collected, ImageRulesWish, ImageStore, Openness, SnapshotWish, VolumeCopied, VolumeExport,
-    VolumeImport, VolumeSeen, Volumes,
+    CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, Openness, SnapshotWish, Stats,
+    StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
 };
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -259,6 +259,22 @@ impl Client {
     pub async fn logs(&self, id: &str, follow: bool, from: u64) -> Result<Pieces, ClientError> {
         let path = format!("/v1/leases/{}/logs?follow={follow}&from={from}", escape(id));
         Ok(Pieces(self.ask(Method::GET, &path, &()).await?.into_body()))
+    }
+
+    /// What a guest takes.
+    pub async fn stats(&self, id: &str) -> Result<Stats, ClientError> {
+        self.get(&format!("/v1/leases/{}/stats", escape(id))).await
+    }
+
+    /// What a guest takes, each second. Dropping it ends it.
+    pub async fn live_stats(&self, id: &str) -> Result<Samples, ClientError> {
+        let path = format!("/v1/leases/{}/stats/live", escape(id));
+        Ok(Samples(Lines::new(self.ask(Method::GET, &path, &()).await?.into_body())))
+    }
+
+    /// What goes on in a guest of ours.
+    pub async fn processes(&self, id: &str) -> Result<GuestProcesses, ClientError> {
+        self.get(&format!("/v1/leases/{}/processes", escape(id))).await
     }
 
     /// Ports that lead into a guest.
@@ -708,6 +724,23 @@ impl Events {
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         let Some((_, data)) = self.0.next().await? else { return Ok(None) };
         read(data.as_bytes()).map(Some)
+    }
+}
+
+/// What a guest takes, one sample after the other.
+pub struct Samples(Lines);
+
+impl Samples {
+    /// The next; none once the guest has ended.
+    ///
+    /// # Errors
+    /// When the host is gone, or the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<StatsSample>, ClientError> {
+        let Some((name, data)) = self.0.next().await? else { return Ok(None) };
+        match name.as_str() {
+            "problem" => Err(ClientError::Problem(read(data.as_bytes())?)),
+            _ => read(data.as_bytes()).map(Some),
+        }
     }
 }
 

@@ -22,7 +22,9 @@ mod share;
 mod socket;
 mod stream;
 
-pub use client::{Client, ClientError, Events, Pieces, ProgramInput, ProgramOutput, ProgramSaid, Told};
+pub use client::{
+    Client, ClientError, Events, Pieces, ProgramInput, ProgramOutput, ProgramSaid, Samples, Told,
+};
 pub use dashboard::{Dashboard, Lan};
 pub use export::Form;
 pub use guard::{Guard, Token};

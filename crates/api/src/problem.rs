@@ -87,6 +87,12 @@ impl Problem {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).hint("Try again when it has ended.")
     }
 
+    /// Whoever was spoken to has gone.
+    pub fn gone(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_GATEWAY, "gone", detail)
+            .hint("`sublet ps` shows where each lease stands.")
+    }
+
     /// Trouble of the node itself.
     pub fn fault(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", detail)

@@ -6,7 +6,7 @@ use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
     dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
-    owner, peer, people, reputation, selftest, session, settings, settlement, volume,
+    owner, peer, people, reputation, selftest, session, settings, settlement, stats, volume,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -85,6 +85,8 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(lease::rate))
         .routes(routes!(lease::ports, lease::open_port))
         .routes(routes!(lease::pack))
+        .routes(routes!(stats::show))
+        .routes(routes!(stats::processes))
         .routes(routes!(image::list))
         .routes(routes!(image::inspect, image::remove))
         .routes(routes!(image_store::show, image_store::set))
@@ -128,6 +130,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(machine::measure_speed))
         .routes(routes!(selftest::isolation))
         .routes(routes!(lease::logs))
+        .routes(routes!(stats::live))
         .routes(routes!(session::exec))
         .routes(routes!(session::attach))
         .routes(routes!(ledger::export))

@@ -21,6 +21,7 @@ pub mod power;
 pub mod record;
 pub mod resources;
 pub mod session;
+pub mod stats;
 pub mod time;
 
 pub use amount::{Amount, Arithmetic, Currency, Rate};

@@ -181,6 +181,18 @@ pub enum StreamHead {
         /// Whether to go on as output comes.
         follow: bool,
     },
+    /// Tenant to host: what the guest takes. [Frames](crate::stats) follow, each a list of readings.
+    Stats {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// Whether to go on with one each second.
+        follow: bool,
+    },
+    /// Tenant to host: what goes on in the guest. One [frame](crate::stats) follows.
+    Top {
+        /// Which lease.
+        lease: Id<Lease>,
+    },
     /// Tenant to host: a program to be begun in the guest. [Frames](crate::session) follow both ways.
     Exec {
         /// Which lease.

@@ -127,6 +127,14 @@ pub enum Fault {
 }
 
 impl Error {
+    /// A host says nothing, or nothing that makes sense.
+    pub(crate) fn no_answer(lease: Id<Lease>) -> Error {
+        Error::Denied {
+            code: "no_answer".to_owned(),
+            sentence: format!("the host of lease {} does not answer", lease.short()),
+        }
+    }
+
     /// For programs.
     pub fn code(&self) -> &str {
         match self {

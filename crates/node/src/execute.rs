@@ -4,6 +4,7 @@ use crate::fetch::{digest, fetch, is_bad_image};
 use crate::neighbours::Neighbours;
 use crate::run::Command;
 use crate::serve::guest;
+use crate::stats::Sampler;
 use crate::volumes::{self, NotReady};
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
@@ -29,6 +30,9 @@ const LOG_BYTES: u64 = 8 << 20;
 /// The least that a guest may write: tools expect to be able to write a little.
 const LEAST_DISK: u64 = 1 << 20;
 
+/// The most processes and threads of a guest.
+pub const PIDS: u32 = 512;
+
 /// What tasks work with.
 #[derive(Clone)]
 pub struct Hands {
@@ -39,6 +43,7 @@ pub struct Hands {
     pub commands: mpsc::Sender<Command>,
     pub neighbours: Arc<Neighbours>,
     pub volumes: Volumes,
+    pub sampler: Arc<Sampler>,
     /// Where the keys of our own volumes on other computers are.
     pub volume_keys: PathBuf,
 }
@@ -191,7 +196,7 @@ fn limits(resources: &Resources) -> Limits {
         disk: resources.disk.max(LEAST_DISK),
         // A file for each 16 KiB, as ext4 has it by default; and enough for small disks.
         inodes: (resources.disk / 16_384).max(4_096),
-        pids: 512,
+        pids: PIDS,
         open_files: 4_096,
         log_bytes: LOG_BYTES,
     }

@@ -17,6 +17,7 @@ mod event;
 mod execute;
 mod fetch;
 mod forward;
+mod frames;
 mod handle;
 mod identity;
 mod isolation;
@@ -31,6 +32,7 @@ mod serve;
 mod session;
 mod settings;
 mod settlement;
+mod stats;
 mod vault;
 mod volumes;
 
@@ -46,6 +48,7 @@ pub use rent::Rent;
 pub use run::start;
 pub use session::{Hear, Say, Session};
 pub use settings::Settings;
+pub use stats::{Most, Sample, Stats};
 pub use vault::{Kept, Vault, VaultError, stretch};
 pub use volumes::{Hosted, Rented, VolumeState};
 

@@ -8,6 +8,7 @@ use crate::forward::Forwards;
 use crate::handle::{Name, NodeHandle, Shared};
 use crate::outbox::Outbox;
 use crate::serve::{guest, judge, serve};
+use crate::stats::{self, Sampler};
 use crate::{Config, Error, Event, Fault, isolation, keys};
 use engine::effect::Key;
 use engine::input::{Machine, Owner};
@@ -106,6 +107,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         commands: commands.clone(),
         neighbours: Arc::default(),
         volumes,
+        sampler: Arc::new(Sampler::new(clock)),
         volume_keys: config.data.join("keys/volumes"),
     };
     let core = Core {
@@ -151,6 +153,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     node.reconcile().await;
     let forwards = Forwards::open(config.data.join("forwards.json"));
     tokio::spawn(node.run(inbox, net_events, guest_events));
+    tokio::spawn(stats::sample(hands.clone()));
     let handle = NodeHandle::new(Shared { config, identity, hands, events, forwards, name });
     handle.restore_forwards().await;
     Ok(handle)

@@ -7,7 +7,7 @@ use crate::execute::Hands;
 use crate::fetch::{digest, give};
 use crate::logs::LogReader;
 use crate::volumes::{self, Granted};
-use crate::{neighbours, session};
+use crate::{neighbours, session, stats};
 use engine::Engine;
 use machine::guest::GuestId;
 use model::message::{StreamAnswer, StreamHead};
@@ -27,6 +27,10 @@ pub enum Allowed {
     Datagrams(GuestId, u16),
     /// This guest's output.
     Logs(GuestId, u64, bool),
+    /// What this guest takes, and whether to go on.
+    Stats(GuestId, bool),
+    /// What goes on in this guest.
+    Top(GuestId),
     /// A program to be begun in this guest.
     Exec(GuestId),
     /// This guest's own program, and its output from here on.
@@ -72,6 +76,22 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
             let lease = between(*lease, Side::Host)?;
             if lease.started.is_some() {
                 Ok(Allowed::Logs(guest(lease.id()), *from, *follow))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
+        }
+        StreamHead::Stats { lease, follow } => {
+            let lease = between(*lease, Side::Host)?;
+            if lease.phase.is_live() {
+                Ok(Allowed::Stats(guest(lease.id()), *follow))
+            } else {
+                Err(StreamAnswer::NotYours)
+            }
+        }
+        StreamHead::Top { lease } => {
+            let lease = between(*lease, Side::Host)?;
+            if lease.phase.is_live() {
+                Ok(Allowed::Top(guest(lease.id())))
             } else {
                 Err(StreamAnswer::NotYours)
             }
@@ -132,6 +152,8 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
         Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
         Ok(Allowed::Datagrams(guest, port)) => datagrams::receive(&hands, stream, guest, port).await,
         Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
+        Ok(Allowed::Stats(guest, follow)) => stats::serve_stats(&hands, stream, guest, follow).await,
+        Ok(Allowed::Top(guest)) => stats::serve_top(&hands, stream, guest).await,
         Ok(Allowed::Exec(guest)) => session::serve_exec(&hands, stream, guest).await,
         Ok(Allowed::Attach(guest, from)) => session::serve_attach(&hands, stream, guest, from).await,
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use crate::execute::Hands;
+use crate::frames;
 use crate::handle::NodeHandle;
 use machine::guest::{ExecRefusal, ExecSpec, GuestError, GuestId, GuestState, Input, Said, Stream};
 use model::message::StreamHead;
@@ -13,7 +14,7 @@ use model::{Denial, Id, Lease, PeerKey, Side};
 use net::IncomingStream;
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -87,7 +88,7 @@ impl NodeHandle {
     pub async fn exec(&self, lease: Id<Lease>, wish: ExecWish) -> Result<Session, Error> {
         let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
         let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
-        session.say.say(&Frame::Begin(wish)).await.map_err(|_| gone(lease))?;
+        session.say.say(&Frame::Begin(wish)).await.map_err(|_| Error::no_answer(lease))?;
         begun(session, lease).await
     }
 
@@ -129,14 +130,7 @@ async fn begun(mut session: Session, lease: Id<Lease>) -> Result<Session, Error>
         Ok(Some(Frame::Refused(denial))) => {
             Err(Error::Denied { code: plain(&denial.code), sentence: plain(&denial.sentence) })
         }
-        Ok(Some(_) | None) | Err(_) => Err(gone(lease)),
-    }
-}
-
-fn gone(lease: Id<Lease>) -> Error {
-    Error::Denied {
-        code: "no_answer".to_owned(),
-        sentence: format!("the host of lease {} does not answer", lease.short()),
+        Ok(Some(_) | None) | Err(_) => Err(Error::no_answer(lease)),
     }
 }
 
@@ -332,26 +326,11 @@ fn frames(mut stream: ReadHalf<net::Stream>) -> mpsc::Receiver<Frame> {
 }
 
 async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
-    let length = match stream.read_u32().await {
-        Ok(length) => length as usize,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if length > MAX_FRAME {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await?;
-    let frame = model::from_bytes(&bytes);
-    frame.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    frames::read(stream, MAX_FRAME).await
 }
 
 async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
-    let bytes = model::to_bytes(frame);
-    let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= MAX_FRAME);
-    let length = length.ok_or(io::ErrorKind::InvalidInput)?;
-    stream.write_all(&[&length.to_be_bytes(), bytes.as_slice()].concat()).await?;
-    stream.flush().await
+    frames::write(stream, frame, MAX_FRAME).await
 }
 
 #[cfg(test)]

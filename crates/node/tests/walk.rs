@@ -2,6 +2,8 @@
 
 #[path = "walk/owner.rs"]
 mod owner;
+#[path = "walk/tenant.rs"]
+mod tenant;
 
 use libtest_mimic::{Arguments, Trial};
 use machine::guest::supervise;
@@ -39,6 +41,7 @@ fn main() {
             a_command_that_is_not_there_is_the_tenant_s_fault,
         ),
         trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
+        trial("both_sides_see_what_a_guest_takes", tenant::both_sides_see_what_a_guest_takes),
         trial(
             "a_pause_holds_a_guest_and_its_end_lets_it_go",
             owner::a_pause_holds_a_guest_and_its_end_lets_it_go,

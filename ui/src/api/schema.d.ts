@@ -649,6 +649,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases/{id}/processes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What goes on in a guest of ours: its processes, as it sees them itself. */
+        get: operations["leases_processes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/leases/{id}/rate": {
         parameters: {
             query?: never;
@@ -694,6 +711,43 @@ export interface paths {
         put?: never;
         /** As host: answers a tenant who waits for more time, where the terms leave it to the owner. */
         post: operations["leases_answer_renewal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a guest takes: now, and in the last ten minutes. Of ours on another computer, or of somebody's on this one. */
+        get: operations["leases_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{id}/stats/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a guest takes, each second, until it ends.
+         * @description Server-sent events: `sample` with a `StatsSample`; `problem` when the host is gone.
+         */
+        get: operations["leases_live"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1685,6 +1739,45 @@ export interface components {
             matches: components["schemas"]["Match"][];
             /** @description What does not, nearest first; at most 20. */
             near: components["schemas"]["NearMiss"][];
+        };
+        /** @description One process of a guest, as the guest sees it. */
+        GuestProcess: {
+            /** @description Its command and arguments; at most 256 characters. */
+            command: string;
+            /** @description Processor time of one core. */
+            cpu: components["schemas"]["Seconds"];
+            /**
+             * Format: int64
+             * @description Bytes of memory.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int32
+             * @description That of the process that began it; 0: none of the guest's.
+             */
+            parent: number;
+            /**
+             * Format: int32
+             * @description Its number.
+             */
+            pid: number;
+            /** @description `R` runs, `S` sleeps, `D` waits for a disk, `T` is stopped, `Z` has ended. */
+            state: string;
+            /**
+             * Format: int32
+             * @description Its user's number.
+             */
+            user: number;
+        };
+        /** @description What goes on in a guest. */
+        GuestProcesses: {
+            /**
+             * Format: int32
+             * @description How many more there are.
+             */
+            left_out: number;
+            /** @description By their numbers; at most 256. */
+            processes: components["schemas"]["GuestProcess"][];
         };
         /** @description How to see whether a guest is well: a command that is run in it, and ends with 0 if so. */
         HealthCheck: {
@@ -3202,6 +3295,89 @@ export interface components {
             since?: components["schemas"]["Moment"] | null;
             /** @description In a word. */
             state: components["schemas"]["LeaseState"];
+        };
+        /** @description What a guest takes: now, and in the last ten minutes. */
+        Stats: {
+            /** @description Those before it, the oldest first: one each `step`, as far back as its host remembers. */
+            history: components["schemas"]["StatsSample"][];
+            /** @description The lease's id, hexadecimal. */
+            lease: string;
+            /** @description What it may take at the most. */
+            limits: components["schemas"]["StatsLimits"];
+            /** @description The newest. */
+            now: components["schemas"]["StatsSample"];
+            /** @description From one sample of the history to the next. */
+            step: components["schemas"]["Seconds"];
+        };
+        /** @description What a guest may take at the most. */
+        StatsLimits: {
+            /**
+             * Format: int32
+             * @description Thousandths of a logical core.
+             */
+            cpu_millis: number;
+            /**
+             * Format: int64
+             * @description Bytes that it may write over its image. Its volumes come on top.
+             */
+            disk_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes of memory.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int32
+             * @description Processes and threads.
+             */
+            pids: number;
+        };
+        /** @description What a guest takes at a moment. */
+        StatsSample: {
+            /** @description When, by the host's clock. */
+            at: components["schemas"]["Moment"];
+            /**
+             * Format: int32
+             * @description Thousandths of a logical core: the mean since the sample before.
+             */
+            cpu_millis: number;
+            /**
+             * Format: int64
+             * @description Bytes that it wrote over its image and that are still there.
+             */
+            disk_bytes: number;
+            /** @description Whether it is held. */
+            frozen: boolean;
+            /**
+             * Format: int64
+             * @description Bytes of memory that its processes hold; what it wrote over its image is not among them.
+             */
+            memory_bytes: number;
+            /**
+             * Format: int64
+             * @description Processes and threads.
+             */
+            pids: number;
+            /**
+             * Format: int64
+             * @description Bytes from outside since it began, other than through the tenant's ports.
+             */
+            received_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes from outside in a second: the mean since the sample before.
+             */
+            received_per_second: number;
+            /**
+             * Format: int64
+             * @description Bytes to the outside since it began.
+             */
+            sent_bytes: number;
+            /**
+             * Format: int64
+             * @description Bytes to the outside in a second.
+             */
+            sent_per_second: number;
         };
         /** @description Who this node is, and how it goes. */
         Status: {
@@ -4809,6 +4985,36 @@ export interface operations {
             };
         };
     };
+    leases_processes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuestProcesses"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     leases_rate: {
         parameters: {
             query?: never;
@@ -4898,6 +5104,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Lease"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    leases_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Stats"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    leases_live: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["StatsSample"];
                 };
             };
             /** @description Why not. */

@@ -20,6 +20,7 @@ pub mod selftest;
 pub mod session;
 pub mod settings;
 pub mod settlement;
+pub mod stats;
 
 /// The most that a page holds.
 const LONGEST_PAGE: usize = 500;

@@ -25,6 +25,7 @@ mod selftest;
 mod session;
 mod settings;
 mod settlement;
+mod stats;
 mod status;
 mod volume;
 
@@ -61,6 +62,7 @@ pub use selftest::{Isolation, Probe, Tested};
 pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
 pub use settings::{Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
+pub use stats::{GuestProcess, GuestProcesses, Stats, StatsLimits, StatsSample};
 pub use status::{RecordChecked, Status};
 pub use volume::{
     HostedVolume, RentedVolume, SnapshotWish, Volume, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen,

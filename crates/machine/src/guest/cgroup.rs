@@ -212,14 +212,16 @@ impl Group {
     pub fn usage(&self) -> Usage {
         let number = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
         let keyed_in = |path: PathBuf, key| fs::read_to_string(path).ok().and_then(|text| keyed(&text, key));
-        let (cpu_ms, memory_bytes, memory_peak, oom_kills) = match &self.hierarchy {
-            Hierarchy::V1 { cpuacct, memory, .. } => {
+        let (cpu_ms, memory_bytes, memory_peak, oom_kills, cache_bytes, pids) = match &self.hierarchy {
+            Hierarchy::V1 { cpuacct, memory, pids, .. } => {
                 let (cpuacct, memory) = (cpuacct.join(&self.name), memory.join(&self.name));
                 (
                     number(cpuacct.join("cpuacct.usage")).map(|ns: u64| ns / 1_000_000),
                     number(memory.join("memory.usage_in_bytes")),
                     number(memory.join("memory.max_usage_in_bytes")),
                     keyed_in(memory.join("memory.oom_control"), "oom_kill"),
+                    keyed_in(memory.join("memory.stat"), "total_inactive_file"),
+                    number(pids.join(&self.name).join("pids.current")),
                 )
             }
             Hierarchy::V2 { parent } => {
@@ -229,6 +231,8 @@ impl Group {
                     number(dir.join("memory.current")),
                     number(dir.join("memory.peak")),
                     keyed_in(dir.join("memory.events"), "oom_kill"),
+                    keyed_in(dir.join("memory.stat"), "inactive_file"),
+                    number(dir.join("pids.current")),
                 )
             }
         };
@@ -237,8 +241,17 @@ impl Group {
             memory_bytes: memory_bytes.unwrap_or(0),
             memory_peak: memory_peak.unwrap_or(0),
             oom_kills: oom_kills.unwrap_or(0),
+            cache_bytes: cache_bytes.unwrap_or(0),
+            pids: pids.unwrap_or(0),
             ..Usage::default()
         }
+    }
+
+    /// The processes in the group, by their numbers here.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
+        let list = fs::read_to_string(self.unified().join("cgroup.procs"))?;
+        // Nought is a process that cannot be seen from here.
+        Ok(list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
     }
 
     /// Removes the groups. Fails with `EBUSY` while a process is left in one.

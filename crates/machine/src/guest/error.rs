@@ -52,6 +52,14 @@ pub enum GuestError {
         /// How long we waited.
         within: std::time::Duration,
     },
+    /// Its processes cannot be seen from here.
+    #[error("{runtime} shows nothing of what goes on in guest {id}")]
+    Unseen {
+        /// Which.
+        id: GuestId,
+        /// What runs it.
+        runtime: String,
+    },
     /// Nobody listens there, inside the guest.
     #[error("nothing in guest {id} answers on port {port}: {source}")]
     Connect {

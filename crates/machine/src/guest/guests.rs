@@ -26,6 +26,7 @@ use super::error::{Doing, GuestError};
 use super::exec::{self, Exec, ExecSpec, Input};
 use super::ids::Ids;
 use super::log::{self, LogChunk};
+use super::processes::{self, Processes};
 use super::record::{Ending, GuestDir, Loss, Orders, Usage};
 use super::runtime::Runtime;
 use super::spec::{GuestId, GuestSpec};
@@ -86,6 +87,38 @@ impl Guests {
     /// What a guest has used until now, or until its end.
     pub async fn usage(&self, id: GuestId) -> Result<Usage, GuestError> {
         Ok(self.shared.find(&id).await?.usage)
+    }
+
+    /// A guest as it is now.
+    ///
+    /// # Errors
+    /// [`GuestError::NotRunning`] if there is none by this id.
+    pub async fn look(&self, id: GuestId) -> Result<GuestSeen, GuestError> {
+        if !self.shared.dir(&id).exists() {
+            return Err(GuestError::NotRunning(id));
+        }
+        self.shared.find(&id).await
+    }
+
+    /// What goes on in a guest: its processes, as it sees them itself.
+    ///
+    /// # Errors
+    /// [`GuestError::NotRunning`] if nothing does; [`GuestError::Unseen`] where its runtime shows none.
+    pub async fn processes(&self, id: GuestId) -> Result<Processes, GuestError> {
+        let dir = self.shared.dir(&id);
+        if !dir.exists() {
+            return Err(GuestError::NotRunning(id));
+        }
+        let orders = dir.orders().doing("read what the guest was given")?;
+        if orders.runtime.is_heavy() {
+            return Err(GuestError::Unseen { id, runtime: orders.runtime.name() });
+        }
+        let list = move || processes::list(&orders.hierarchy.group(&id), orders.ids);
+        let listed = tokio::task::spawn_blocking(list).await.map_err(io::Error::other);
+        match listed.and_then(|listed| listed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GuestError::NotRunning(id)),
+            listed => listed.doing("list the guest's processes"),
+        }
     }
 
     /// Bytes of a guest's log on the owner's disk.

@@ -68,6 +68,15 @@ impl Ids {
         }
     }
 
+    /// Who a user of this machine is in the guest; [`u32::MAX`] who is nobody there.
+    pub fn inside(&self, user: u32) -> u32 {
+        let first = match *self {
+            Ids::Own { base } => base + 1,
+            Ids::Subordinate { first_uid, .. } => first_uid,
+        };
+        user.checked_sub(first).filter(|id| *id < self.count()).unwrap_or(u32::MAX)
+    }
+
     /// The map of a namespace in which a layer's ids are the guest's; only root can show layers that way.
     pub fn layer_map(&self) -> Option<String> {
         match self {

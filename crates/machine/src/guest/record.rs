@@ -99,6 +99,22 @@ pub struct Usage {
     /// Times that its program was begun again.
     #[serde(default)]
     pub restarts: u32,
+    /// Bytes of that memory that the kernel would take back at once: pages of files that nobody used lately.
+    #[serde(default)]
+    pub cache_bytes: u64,
+    /// Bytes that it wrote over its image and that are still there.
+    #[serde(default)]
+    pub disk_bytes: u64,
+    /// Processes and threads that it has.
+    #[serde(default)]
+    pub pids: u64,
+}
+
+impl Usage {
+    /// Bytes of memory that its processes hold: without its disk, and what the kernel would take back at once.
+    pub fn working_memory(&self) -> u64 {
+        self.memory_bytes.saturating_sub(self.cache_bytes).saturating_sub(self.disk_bytes)
+    }
 }
 
 /// A guest's directory.

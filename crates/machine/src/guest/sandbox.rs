@@ -50,6 +50,9 @@ use super::{mounts, oci, sys, wire};
 /// Where the sandbox is built.
 pub const STAGE: &str = "/mnt";
 
+/// What the guest writes, in it.
+pub const DISK: &str = "top";
+
 /// The namespaces of a guest's first process.
 pub fn namespaces(defences: Defences) -> libc::c_int {
     let own = |has_own: bool, kind| if has_own { kind } else { 0 };
@@ -267,8 +270,8 @@ fn lay_over_each_other(layers: &[OwnedFd], orders: &Orders) -> Result<OwnedFd, S
     }
 
     // The three are the file system's root and the two directories in it.
-    fs::create_dir("top")
-        .and_then(|()| tmpfs("top", limits.disk, limits.inodes.saturating_add(3)))
+    fs::create_dir(DISK)
+        .and_then(|()| tmpfs(DISK, limits.disk, limits.inodes.saturating_add(3)))
         .and_then(|()| fs::create_dir("top/upper"))
         .and_then(|()| fs::create_dir("top/work"))
         .and_then(|()| fs::create_dir("root"))

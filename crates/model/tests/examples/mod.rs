@@ -387,6 +387,8 @@ pub fn heads() -> Vec<StreamHead> {
         StreamHead::Port { lease, port: 8080 },
         StreamHead::Datagrams { lease, port: 53 },
         StreamHead::Logs { lease, from: 4_096, follow: true },
+        StreamHead::Stats { lease, follow: true },
+        StreamHead::Top { lease },
         StreamHead::Exec { lease },
         StreamHead::Attach { lease, from: Some(7) },
         StreamHead::Attach { lease, from: None },

@@ -112,6 +112,8 @@ struct Supervisor<'a> {
     alone_since: Option<Instant>,
     hold: Hold,
     stop: Stop,
+    /// What the guest writes, to see how much it is.
+    disk: Option<OwnedFd>,
     /// The guest's input, if it stays open.
     input: Option<OwnedFd>,
     output: Vec<(Stream, File)>,
@@ -165,6 +167,7 @@ impl<'a> Supervisor<'a> {
             alone_since: Some(Instant::now()),
             hold: Hold::default(),
             stop: Stop::No,
+            disk: None,
             input: ends.input,
             output: ends.output,
             doors,

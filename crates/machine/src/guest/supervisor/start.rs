@@ -145,6 +145,9 @@ impl Supervisor<'_> {
                 let said = wire::receive::<Launch>(self.warden.as_fd());
                 self.phase = match said {
                     Ok(Some((Ok(()), Some(scratch)))) => {
+                        // Without it the guest runs all the same.
+                        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                        self.disk = openat(&scratch, sandbox::DISK, flags, Mode::empty()).ok();
                         self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
                     }
                     Ok(Some((Err(error), _))) => Phase::Failed(error),

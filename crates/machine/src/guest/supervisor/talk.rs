@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use super::exec::Task;
 use super::{CONTROL, Phase, Supervisor};
 use crate::guest::error::ExecRefusal;
+use crate::guest::processes;
 use crate::guest::record::Usage;
 use crate::guest::wire::{self, Family, LiveState, Order, Reply, Request};
 
@@ -152,14 +153,27 @@ impl Supervisor<'_> {
 
     pub(super) fn usage(&self) -> Usage {
         let frozen = self.hold.before + self.hold.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let group = self.group.usage();
         Usage {
             started_at: self.started_at,
             frozen_ms: frozen.as_millis() as u64,
             log_bytes: self.log.end(),
             restarts: self.restarts,
-            ..self.group.usage()
+            disk_bytes: self.disk.as_ref().map_or(0, on_disk),
+            // A runtime with a kernel of its own shows nothing of what goes on in it.
+            pids: match self.orders.runtime.is_heavy() {
+                true => group.pids,
+                false => group.pids.saturating_sub(processes::of_the_runtime(self.first.pid)),
+            },
+            ..group
         }
     }
+}
+
+/// Bytes in a file system that is the guest's alone.
+fn on_disk(disk: &OwnedFd) -> u64 {
+    let seen = rustix::fs::fstatfs(disk);
+    seen.map_or(0, |seen| (seen.f_blocks - seen.f_bfree).saturating_mul(seen.f_bsize.unsigned_abs()))
 }
 
 /// Unconnected: whoever holds it may connect or bind it, and is still inside the guest's network.

@@ -1,0 +1,70 @@
+//! What a tenant sees of a guest that runs elsewhere.
+
+use crate::{MIB, Pair, start, until};
+use model::{Id, Lease, Phase};
+use node::NodeHandle;
+use tokio::time::{Duration, sleep};
+
+pub async fn both_sides_see_what_a_guest_takes() {
+    let pair = Pair::meet().await;
+    let script =
+        "busybox dd if=/dev/zero of=/filled bs=1024 count=3072 2>/dev/null; sleep 300 & while :; do :; done";
+    let lease = pair.run(&["sh", "-c", script]).await.expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    for node in [&pair.tenant, &pair.host] {
+        seen_by(node, lease).await;
+    }
+    // What it has taken is remembered.
+    let remembered = async {
+        loop {
+            let stats = pair.tenant.stats(lease, false).await.expect("stats");
+            if stats.samples.len() >= 2 {
+                break stats.samples;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let samples = remembered.await;
+    assert!(samples.is_sorted_by_key(|sample| sample.reading.at));
+    assert!(samples.is_sorted_by_key(|sample| sample.reading.cpu));
+
+    let processes = pair.tenant.top(lease).await.expect("processes");
+    let commands: Vec<&str> = processes.listed.iter().map(|process| process.command.as_str()).collect();
+    assert_eq!((processes.listed[0].pid, processes.listed[0].parent, processes.listed[0].user), (1, 0, 0));
+    assert!(commands[0].starts_with("sh -c busybox dd"), "{commands:?}");
+    assert!(commands.contains(&"sleep 300") && commands.len() == 2, "{commands:?}");
+    assert!(processes.listed[0].cpu.0 > 0, "{processes:?}");
+    let stranger =
+        pair.host.top(lease).await.expect_err("a host looks at what a guest takes, not at what it does");
+    assert_eq!(stranger.code(), "not_your_guest");
+
+    let other = start(pair.dir.path(), "other").await;
+    let address = pair.host.net().addresses().await.into_iter().next().expect("an address");
+    other.net().dial(&address).await.expect("a connection");
+    let head = model::message::StreamHead::Stats { lease, follow: true };
+    let host = pair.host.identity().peer();
+    assert!(other.net().open(host, head).await.is_err(), "nobody else is told");
+
+    let mut live = pair.tenant.stats(lease, true).await.expect("stats");
+    pair.tenant.stop(lease).await.expect("stopped");
+    while live.next().await.expect("a host that speaks").is_some() {}
+    until(&pair.tenant, lease, Phase::is_ended).await;
+    let over = pair.tenant.stats(lease, false).await.err().expect("it has ended");
+    assert_eq!(over.code(), "wrong_phase");
+}
+
+async fn seen_by(node: &NodeHandle, lease: Id<Lease>) {
+    let mut stats = node.stats(lease, true).await.expect("stats");
+    assert_eq!((stats.most.cpu_millis, stats.most.memory, stats.most.disk), (500, 32 * MIB, 8 * MIB));
+    loop {
+        let sample = stats.next().await.expect("a host that speaks").expect("a guest that runs");
+        let reading = sample.reading;
+        assert!(sample.cpu_millis < 1_000, "it has half a core: {sample:?}");
+        // It may not have come so far yet.
+        if sample.cpu_millis > 20 && reading.disk >= 3 * MIB && reading.pids == 2 {
+            assert!((1..32 * MIB).contains(&reading.memory) && reading.disk < 5 * MIB, "{sample:?}");
+            assert!(!reading.frozen && sample.receiving == 0, "{sample:?}");
+            return;
+        }
+    }
+}
