@@ -14,6 +14,7 @@ use store::Store;
 use tokio::sync::broadcast;
 
 /// The version of the snapshots that this program writes and reads. Others are passed over: the record has it all.
+/// It rises with each change of the form of [`engine::State`]; a test of this file holds the two together.
 pub const SNAPSHOT_VERSION: u32 = 4;
 
 /// How many records are written between two snapshots.
@@ -130,5 +131,43 @@ impl Core {
             Ok(()) => self.snapshot = seq,
             Err(error) => tracing::warn!(%error, "no snapshot was kept"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SNAPSHOT_VERSION;
+    use engine::State;
+    use std::fs;
+    use std::path::Path;
+
+    /// A snapshot of this version that was kept when the version was new. Bytes that mean something else by now would
+    /// be read as a wrong state, and not as an error.
+    #[test]
+    fn the_form_of_a_state_has_the_version_of_its_snapshots() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+        let path = folder.join(format!("state-{SNAPSHOT_VERSION}.postcard"));
+        if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&path, postcard::to_stdvec(&lived()).unwrap()).unwrap();
+        }
+        let form = "the form of engine::State has changed: raise SNAPSHOT_VERSION, delete the old file in tests/snapshots, and \
+                    run this test once with GOLDEN=write";
+        let kept = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: {form}", path.display()));
+        let state: State = postcard::from_bytes(&kept).unwrap_or_else(|error| panic!("{error}: {form}"));
+        assert!(postcard::to_stdvec(&state).unwrap() == kept, "{form}");
+        assert!(state.lease.all().count() > 0, "a state in which something has happened");
+    }
+
+    /// What a host knows that lends, has a guest, and has had another.
+    fn lived() -> State {
+        let mut world = crate::world::World::of(1);
+        let lease = world.running();
+        world.ended(lease);
+        world.running();
+        let entries = std::mem::take(&mut world.nodes[crate::world::HOST].pretend_store);
+        let mut state = State::default();
+        entries.iter().for_each(|entry| state.apply(entry));
+        state
     }
 }

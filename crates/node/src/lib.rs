@@ -37,7 +37,7 @@ mod vault;
 mod volumes;
 
 pub use config::Config;
-pub use core::Core;
+pub use core::{Core, SNAPSHOT_VERSION};
 pub use demand::{Demand, DemandOutcome, Demands};
 pub use error::{Error, Fault};
 pub use event::{Event, RenewalStands};
@@ -57,3 +57,8 @@ pub use machine;
 pub use model;
 pub use net;
 pub use store;
+
+#[cfg(test)]
+#[path = "../../engine/tests/world/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the engine's tests need more of it")]
+mod world;
