@@ -39,6 +39,7 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("network", "sublet-machine", "network"),
     ("owner", "sublet-node", "owner"),
     ("record", "sublet-store", "append"),
+    ("start", "sublet-node", "start"),
     ("lease", "sublet-cli", "lease"),
 ];
 
