@@ -2,7 +2,7 @@
 
 use crate::command::{
     completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
-    power, reputation, run, selftest, settings, settle, verify, volume, why,
+    power, reputation, run, selftest, settings, settle, stats, verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -62,6 +62,10 @@ pub enum Command {
     Ps(lease::PsArgs),
     /// Print what a guest has printed.
     Logs(lease::LogsArgs),
+    /// Show what guests take: processor, memory, disk, network.
+    Stats(stats::StatsArgs),
+    /// List the processes of a guest.
+    Top(stats::TopArgs),
     /// Run another program in a guest.
     Exec(exec::ExecArgs),
     /// Speak to the program of a guest, and follow its output.

@@ -30,7 +30,8 @@ pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
     desk.out.either(&json!({ "leases": leases }), || list(desk, &leases)).map(|()| 0)
 }
 
-async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
+/// All leases, ended ones too if they are wanted.
+pub async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
     let mut leases = Vec::new();
     let mut after = None;
     loop {
@@ -50,14 +51,10 @@ fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
     head.extend(reaches.then_some("OUTSIDE"));
     let mut table = Table::new(&head);
     for lease in leases {
-        let with = match lease.side {
-            Side::Host => format!("for {}", party(&lease.other)),
-            Side::Tenant => format!("on {}", party(&lease.other)),
-        };
         let ports: Vec<String> = lease.ports.iter().map(ports).collect();
         let mut row = vec![
             short(&lease.id),
-            with,
+            with(lease),
             image(lease),
             standing(lease),
             lease.hourly.text.clone(),
@@ -69,6 +66,14 @@ fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
         table.row(row);
     }
     table.text(|head| desk.out.head(head))
+}
+
+/// The other party, and which of the two it is.
+pub fn with(lease: &Lease) -> String {
+    match lease.side {
+        Side::Host => format!("for {}", party(&lease.other)),
+        Side::Tenant => format!("on {}", party(&lease.other)),
+    }
 }
 
 fn image(lease: &Lease) -> String {

@@ -22,6 +22,7 @@ pub mod run_options;
 pub mod selftest;
 pub mod settings;
 pub mod settle;
+pub mod stats;
 pub mod status;
 pub mod verify;
 pub mod volume;
@@ -61,6 +62,8 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Run(args) => run::run(&desk, args).await,
         Command::Ps(args) => lease::ps(&desk, &args).await,
         Command::Logs(args) => lease::logs(&desk, &args).await,
+        Command::Stats(args) => stats::stats(&desk, &args).await,
+        Command::Top(args) => stats::top(&desk, &args).await,
         Command::Exec(args) => exec::exec(&desk, args).await,
         Command::Attach(args) => exec::attach(&desk, &args).await,
         Command::Stop(args) => lease::stop(&desk, &args).await,

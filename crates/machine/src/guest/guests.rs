@@ -106,7 +106,7 @@ impl Guests {
     /// [`GuestError::NotRunning`] if nothing does; [`GuestError::Unseen`] where its runtime shows none.
     pub async fn processes(&self, id: GuestId) -> Result<Processes, GuestError> {
         let dir = self.shared.dir(&id);
-        if !dir.exists() {
+        if !dir.exists() || !dir.is_attended().doing("look for the guest's supervisor")? {
             return Err(GuestError::NotRunning(id));
         }
         let orders = dir.orders().doing("read what the guest was given")?;

@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 mod network;
 mod siege;
+mod stats;
 mod talking;
 mod town;
 mod volumes;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         beside::trials(),
         network::trials(),
         siege::trials(),
+        stats::trials(),
         volumes::trials(),
     ]
     .concat();
