@@ -17,8 +17,8 @@ use crate::shapes::{
     Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{
-    CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, Openness, SnapshotWish, Stats,
-    StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
+    CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, LogsWish, Openness, SnapshotWish,
+    Stats, StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
 };
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -256,8 +256,17 @@ impl Client {
     }
 
     /// What a guest has printed, piece by piece.
-    pub async fn logs(&self, id: &str, follow: bool, from: u64) -> Result<Pieces, ClientError> {
-        let path = format!("/v1/leases/{}/logs?follow={follow}&from={from}", escape(id));
+    pub async fn logs(&self, id: &str, wish: &LogsWish) -> Result<Pieces, ClientError> {
+        let mut path = format!("/v1/leases/{}/logs?follow={}&from={}", escape(id), wish.follow, wish.from);
+        let named = [
+            ("since", wish.since.map(|moment| moment.to_string())),
+            ("until", wish.until.map(|moment| moment.to_string())),
+            ("tail", wish.tail.map(|lines| lines.to_string())),
+            ("timestamps", wish.timestamps.then(|| true.to_string())),
+        ];
+        for (name, value) in named {
+            path.extend(value.map(|value| format!("&{name}={}", escape(&value))));
+        }
         Ok(Pieces(self.ask(Method::GET, &path, &()).await?.into_body()))
     }
 

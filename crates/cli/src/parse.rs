@@ -47,6 +47,23 @@ pub fn moment(text: &str) -> Result<Moment, String> {
     Ok(Moment(Timestamp(next.timestamp().as_millisecond())))
 }
 
+/// How many of the last lines; none: all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail(pub Option<u32>);
+
+/// `100`, or `all`.
+pub fn tail(text: &str) -> Result<Tail, String> {
+    let lines = match text {
+        "all" => None,
+        number => Some(
+            number
+                .parse()
+                .map_err(|_| format!("`{text}` is no number of lines: write for example 100, or all"))?,
+        ),
+    };
+    Ok(Tail(lines))
+}
+
 /// `1`, `0.5`, `2.25`: cores, in thousandths.
 pub fn cpus(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is no number of cores: write for example 1, 0.5 or 2.25");
@@ -140,6 +157,15 @@ mod tests {
         for text in ["", "5", "0s", "-1h", "soon"] {
             assert!(time(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_last_lines_are_counted_or_all() {
+        assert_eq!(
+            (tail("0"), tail("20"), tail("all")),
+            (Ok(Tail(Some(0))), Ok(Tail(Some(20))), Ok(Tail(None)))
+        );
+        assert!(tail("-1").is_err() && tail("many").is_err());
     }
 
     #[test]

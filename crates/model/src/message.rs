@@ -180,6 +180,9 @@ pub enum StreamHead {
         from: u64,
         /// Whether to go on as output comes.
         follow: bool,
+        /// Which lines of it, and how.
+        #[serde(default, skip_serializing_if = "LogView::is_usual")]
+        view: LogView,
     },
     /// Tenant to host: what the guest takes. [Frames](crate::stats) follow, each a list of readings.
     Stats {
@@ -240,6 +243,30 @@ pub enum StreamHead {
         /// Which of its volumes.
         name: String,
     },
+}
+
+/// Which lines of a guest's output, and how. A line's time is that of the host's clock when its first byte came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogView {
+    /// None that came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// None that came after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Of those that are there, so many of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u32>,
+    /// Whether each begins with its time, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timestamps: bool,
+}
+
+impl LogView {
+    /// Whether all is wanted as it is.
+    pub fn is_usual(&self) -> bool {
+        *self == LogView::default()
+    }
 }
 
 /// What a tenant wants of a volume.

@@ -1,6 +1,7 @@
 //! Does what is wanted, each thing in a task of its own, and brings back what came of it.
 
 use crate::fetch::{digest, fetch, is_bad_image};
+use crate::logs::{LocalLog, LogReader, LogWish, Searches};
 use crate::neighbours::Neighbours;
 use crate::run::Command;
 use crate::serve::guest;
@@ -8,7 +9,7 @@ use crate::stats::Sampler;
 use crate::volumes::{self, NotReady};
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
-use machine::guest::{Grace, GuestError, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
+use machine::guest::{Grace, GuestError, GuestId, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
 use machine::image::{Images, RunConfig};
 use machine::network::{Internet, Network};
 use machine::volume::Volumes;
@@ -44,8 +45,16 @@ pub struct Hands {
     pub neighbours: Arc<Neighbours>,
     pub volumes: Volumes,
     pub sampler: Arc<Sampler>,
+    pub searches: Arc<Searches>,
     /// Where the keys of our own volumes on other computers are.
     pub volume_keys: PathBuf,
+}
+
+impl Hands {
+    /// Reads the output of a guest here.
+    pub fn log(&self, id: GuestId, wish: LogWish) -> LogReader {
+        LogReader::Local(Box::new(LocalLog::new(self.guests.clone(), self.searches.clone(), id, wish)))
+    }
 }
 
 /// What came of an effect.

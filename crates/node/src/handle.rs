@@ -2,7 +2,7 @@
 
 use crate::execute::Hands;
 use crate::forward::{Forward, Forwards, Port, Reserved};
-use crate::logs::LogReader;
+use crate::logs::{LogReader, LogWish};
 use crate::run::Command;
 use crate::serve::guest;
 use crate::{Config, Core, Error, Event, Fault};
@@ -213,26 +213,22 @@ impl NodeHandle {
         }
     }
 
-    /// A guest's output, from an offset on.
+    /// A guest's output.
     ///
     /// # Errors
     /// When the guest has not started, or its host cannot be reached.
-    pub async fn logs(&self, id: Id<Lease>, from: u64, follow: bool) -> Result<LogReader, Error> {
+    pub async fn logs(&self, id: Id<Lease>, wish: LogWish) -> Result<LogReader, Error> {
         let (side, peer, phase, started) =
             self.lease(id, |lease| (lease.side, lease.peer, lease.phase, lease.started)).await?;
         if started.is_none() {
             return Err(Error::NotRunning { lease: id, phase: phase.to_string() });
         }
+        let LogWish { from, follow, view } = wish;
         match side {
-            Side::Host => Ok(LogReader::Local {
-                guests: self.0.hands.guests.clone(),
-                id: guest(id),
-                offset: from,
-                follow,
-            }),
+            Side::Host => Ok(self.hands().log(guest(id), wish)),
             Side::Tenant => {
-                let stream = self.net().open(peer, StreamHead::Logs { lease: id, from, follow }).await?;
-                Ok(LogReader::Remote(Box::new(stream)))
+                let head = StreamHead::Logs { lease: id, from, follow, view };
+                Ok(LogReader::Remote(Box::new(self.net().open(peer, head).await?)))
             }
         }
     }

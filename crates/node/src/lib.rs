@@ -43,7 +43,7 @@ pub use error::{Error, Fault};
 pub use event::{Event, RenewalStands};
 pub use forward::{Forward, Port, Protocol};
 pub use handle::NodeHandle;
-pub use logs::LogReader;
+pub use logs::{LogReader, LogWish};
 pub use rent::Rent;
 pub use run::start;
 pub use session::{Hear, Say, Session};

@@ -107,6 +107,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         commands: commands.clone(),
         neighbours: Arc::default(),
         volumes,
+        searches: Arc::default(),
         sampler: Arc::new(Sampler::new(clock)),
         volume_keys: config.data.join("keys/volumes"),
     };

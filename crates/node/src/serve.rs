@@ -5,7 +5,7 @@
 use crate::datagrams;
 use crate::execute::Hands;
 use crate::fetch::{digest, give};
-use crate::logs::LogReader;
+use crate::logs::LogWish;
 use crate::volumes::{self, Granted};
 use crate::{neighbours, session, stats};
 use engine::Engine;
@@ -26,7 +26,7 @@ pub enum Allowed {
     /// Datagrams to this UDP port of this guest.
     Datagrams(GuestId, u16),
     /// This guest's output.
-    Logs(GuestId, u64, bool),
+    Logs(GuestId, LogWish),
     /// What this guest takes, and whether to go on.
     Stats(GuestId, bool),
     /// What goes on in this guest.
@@ -72,10 +72,11 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
                 Err(StreamAnswer::NotYours)
             }
         }
-        StreamHead::Logs { lease, from, follow } => {
+        StreamHead::Logs { lease, from, follow, view } => {
             let lease = between(*lease, Side::Host)?;
             if lease.started.is_some() {
-                Ok(Allowed::Logs(guest(lease.id()), *from, *follow))
+                let wish = LogWish { from: *from, follow: *follow, view: *view };
+                Ok(Allowed::Logs(guest(lease.id()), wish))
             } else {
                 Err(StreamAnswer::NotYours)
             }
@@ -151,7 +152,7 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
     let served = match allowed {
         Ok(Allowed::Port(guest, port)) => port_stream(&hands, stream, guest, port).await,
         Ok(Allowed::Datagrams(guest, port)) => datagrams::receive(&hands, stream, guest, port).await,
-        Ok(Allowed::Logs(guest, from, follow)) => log_stream(&hands, stream, guest, from, follow).await,
+        Ok(Allowed::Logs(guest, wish)) => log_stream(&hands, stream, guest, wish).await,
         Ok(Allowed::Stats(guest, follow)) => stats::serve_stats(&hands, stream, guest, follow).await,
         Ok(Allowed::Top(guest)) => stats::serve_top(&hands, stream, guest).await,
         Ok(Allowed::Exec(guest)) => session::serve_exec(&hands, stream, guest).await,
@@ -191,11 +192,10 @@ async fn log_stream(
     hands: &Hands,
     stream: IncomingStream,
     id: GuestId,
-    offset: u64,
-    follow: bool,
+    wish: LogWish,
 ) -> std::io::Result<()> {
     let mut stream = stream.accept().await?;
-    let mut reader = LogReader::Local { guests: hands.guests.clone(), id, offset, follow };
+    let mut reader = hands.log(id, wish);
     while let Some(piece) = reader.next().await? {
         stream.write_all(&piece).await?;
         stream.flush().await?;

@@ -15,7 +15,7 @@ use model::{
     Share, Side, Span, Speed, Terms,
 };
 use node::store::{Store, StoreError};
-use node::{Config, Error, NodeHandle, Port, Protocol, Rent, SNAPSHOT_VERSION};
+use node::{Config, Error, LogWish, NodeHandle, Port, Protocol, Rent, SNAPSHOT_VERSION};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -42,6 +42,7 @@ fn main() {
             a_command_that_is_not_there_is_the_tenant_s_fault,
         ),
         trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
+        trial("a_tenant_reads_the_lines_that_it_wants", tenant::a_tenant_reads_the_lines_that_it_wants),
         trial("both_sides_see_what_a_guest_takes", tenant::both_sides_see_what_a_guest_takes),
         trial(
             "a_pause_holds_a_guest_and_its_end_lets_it_go",
@@ -222,7 +223,8 @@ async fn a_guest_s_whole_life() {
     let pair = Pair::meet().await;
     let lease = pair.run(&["sh", "-c", "echo $GREETING; sleep 2.5; exit 3"]).await.expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
-    let mut logs = pair.tenant.logs(lease, 0, true).await.expect("output");
+    let mut logs =
+        pair.tenant.logs(lease, LogWish { follow: true, ..LogWish::default() }).await.expect("output");
     let mut printed = Vec::new();
     while let Some(piece) = logs.next().await.expect("a piece") {
         printed.extend(piece);
@@ -510,7 +512,7 @@ async fn a_volume_outlives_its_lease() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     until(&tenant, second, Phase::is_live).await;
-    let mut logs = tenant.logs(second, 0, true).await.expect("output");
+    let mut logs = tenant.logs(second, LogWish { follow: true, ..LogWish::default() }).await.expect("output");
     assert_eq!(logs.next().await.expect("a piece").expect("something").as_ref(), b"one\n");
     let busy = tenant.remove_volume(second, "db", None).await.expect_err("a guest has it");
     assert!(busy.to_string().contains("in use"), "{busy}");

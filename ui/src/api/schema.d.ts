@@ -601,7 +601,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What a guest has printed: plain bytes, both of its outputs together. */
+        /** What a guest has printed: plain bytes, both of its outputs together; all that is kept, or some of its lines. */
         get: operations["leases_logs"];
         put?: never;
         post?: never;
@@ -4863,6 +4863,14 @@ export interface operations {
                 follow?: boolean;
                 /** @description Bytes to leave out. */
                 from?: number;
+                /** @description No line that came before: RFC 3339, or so long ago, such as `10m`. */
+                since?: string;
+                /** @description No line that came after. With `follow`, it ends then. */
+                until?: string;
+                /** @description Of the lines that are there, so many of the last. */
+                tail?: number;
+                /** @description Whether each line begins with the time at which it came, by the host's clock, as RFC 3339 has it. */
+                timestamps?: boolean;
             };
             header?: never;
             path: {

@@ -4,7 +4,7 @@ use super::page;
 use crate::door::{Door, Names, find_host};
 use crate::pack::{self, Pack};
 use crate::problem::{Body, Params, Problem};
-use crate::shapes::{Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish};
+use crate::shapes::{Ago, Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish};
 use axum::Json;
 use axum::body::Body as Content;
 use axum::extract::{Path, State};
@@ -14,8 +14,9 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use node::engine::lease::Lease as Stands;
 use node::model::document::volumes_room;
+use node::model::message::LogView;
 use node::model::{self, Id, Rate, Resources};
-use node::{Core, Forward, NodeHandle, Rent};
+use node::{Core, Forward, LogWish, NodeHandle, Rent};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use utoipa::IntoParams;
@@ -167,9 +168,20 @@ pub struct Reading {
     /// Bytes to leave out.
     #[serde(default)]
     from: u64,
+    /// No line that came before: RFC 3339, or so long ago, such as `10m`.
+    #[param(value_type = Option<String>)]
+    since: Option<Ago>,
+    /// No line that came after. With `follow`, it ends then.
+    #[param(value_type = Option<String>)]
+    until: Option<Ago>,
+    /// Of the lines that are there, so many of the last.
+    tail: Option<u32>,
+    /// Whether each line begins with the time at which it came, by the host's clock, as RFC 3339 has it.
+    #[serde(default)]
+    timestamps: bool,
 }
 
-/// What a guest has printed: plain bytes, both of its outputs together.
+/// What a guest has printed: plain bytes, both of its outputs together; all that is kept, or some of its lines.
 #[utoipa::path(
     get, path = "/v1/leases/{id}/logs", tag = "leases", params(("id" = String, Path), Reading),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
@@ -180,7 +192,14 @@ pub async fn logs(
     Params(reading): Params<Reading>,
 ) -> Result<Response, Problem> {
     let id = door.node.find_lease(&id).await?;
-    let reader = door.node.logs(id, reading.from, reading.follow).await?;
+    let view = LogView {
+        since: reading.since.map(Ago::moment),
+        until: reading.until.map(Ago::moment),
+        tail: reading.tail,
+        timestamps: reading.timestamps,
+    };
+    let wish = LogWish { from: reading.from, follow: reading.follow, view };
+    let reader = door.node.logs(id, wish).await?;
     let pieces = stream::try_unfold((reader, door.closed.clone()), |(mut reader, closed)| async move {
         tokio::select! {
             piece = reader.next() => Ok::<_, std::io::Error>(piece?.map(|piece| (piece, (reader, closed)))),

@@ -3,7 +3,9 @@
 use node::model::{self, Amount, Currency, Span, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
-use std::time::{Duration, UNIX_EPOCH};
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -62,10 +64,7 @@ impl<'de> Deserialize<'de> for Seconds {
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The last moment that the format can name is that of 9999.
-        const LAST: u64 = 253_402_300_799_999;
-        let since = u64::try_from(self.0.0).unwrap_or(0).min(LAST);
-        serializer.collect_str(&humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since)))
+        serializer.collect_str(self)
     }
 }
 
@@ -75,6 +74,66 @@ impl<'de> Deserialize<'de> for Moment {
         let at = humantime::parse_rfc3339(&text).map_err(de::Error::custom)?;
         let since = at.duration_since(UNIX_EPOCH).map_err(de::Error::custom)?;
         Ok(Moment(Timestamp(i64::try_from(since.as_millis()).map_err(de::Error::custom)?)))
+    }
+}
+
+/// A moment that is past, or soon will be: `2026-07-31T12:00:00Z`, or how long ago it was: `10m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ago(SystemTime);
+
+impl Ago {
+    /// The moment.
+    pub fn moment(self) -> Timestamp {
+        // Before 1970 there is nothing to be asked for.
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Which output is wanted of a guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogsWish {
+    /// Whether to go on as output comes, until the guest ends.
+    pub follow: bool,
+    /// Bytes to leave out.
+    pub from: u64,
+    /// No line that came before.
+    pub since: Option<Moment>,
+    /// No line that came after.
+    pub until: Option<Moment>,
+    /// Of the lines that are there, so many of the last.
+    pub tail: Option<u32>,
+    /// Whether each line begins with its time.
+    pub timestamps: bool,
+}
+
+impl FromStr for Ago {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Ago, String> {
+        let wrong = || {
+            format!("`{text}` is no time: write for example 2026-07-31T18:30:00Z, or 10m for ten minutes ago")
+        };
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Ok(Ago(at.into()));
+        }
+        let span = humantime::parse_duration(text).map_err(|_| wrong())?;
+        SystemTime::now().checked_sub(span).map(Ago).ok_or_else(wrong)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ago {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The last moment that the format can name is that of 9999.
+        const LAST: u64 = 253_402_300_799_999;
+        let since = u64::try_from(self.0.0).unwrap_or(0).min(LAST);
+        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since)).fmt(f)
     }
 }
 
@@ -203,6 +262,19 @@ mod tests {
             let text = serde_json::to_string(&Seconds(Span(millis))).unwrap();
             assert_eq!(serde_json::from_str::<Seconds>(&text).unwrap(), Seconds(Span(millis)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_moment_that_is_past_is_named_or_counted_back() {
+        let ago = |text: &str| text.parse::<Ago>().map(Ago::moment);
+        assert_eq!(ago("2027-01-15T08:00:00.123Z"), Ok(Timestamp(1_800_000_000_123)));
+        assert_eq!(ago("2027-01-15T09:00:00+01:00"), Ok(Timestamp(1_800_000_000_000)));
+        let (hour, now) = (ago("1h").unwrap(), ago("0s").unwrap());
+        assert!((3_590_000..=3_610_000).contains(&now.since(hour).0));
+        for text in ["", "soon", "10", "-5m", "2027-01-15"] {
+            assert!(ago(text).is_err(), "{text}");
+        }
+        assert_eq!(ago("900y"), Ok(Timestamp(0)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod stats;
 mod status;
 mod volume;
 
-pub use basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
+pub use basic::{Ago, LogsWish, Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
 pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
 pub use demand::{Demand, DemandState, Demands, Obstacle, in_words as demand_words};

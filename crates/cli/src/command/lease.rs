@@ -7,7 +7,8 @@ use crate::parse;
 use crate::show::{Table, moment, party, short, time};
 use api::node::model::resources::bytes;
 use api::shapes::{
-    Lease, LeaseState, Marks, Moment, More, Network, Port, Protocol, Renewal, Seconds, Side, Traffic,
+    Ago, Lease, LeaseState, LogsWish, Marks, Moment, More, Network, Port, Protocol, Renewal, Seconds, Side,
+    Traffic,
 };
 use clap::Args;
 use serde_json::json;
@@ -162,13 +163,34 @@ pub struct LogsArgs {
     /// Bytes to leave out.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     from: u64,
+    /// No line that came before: 2026-07-31T18:30:00Z, or 10m for ten minutes ago.
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Ago))]
+    since: Option<Ago>,
+    /// No line that came after; with -f, it ends then.
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Ago))]
+    until: Option<Ago>,
+    /// Of the lines that are there, so many of the last; or `all`.
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = parse::tail)]
+    tail: Option<parse::Tail>,
+    /// Begin each line with the time at which it came, by the host's clock.
+    #[arg(short, long)]
+    timestamps: bool,
     /// The lease: the first digits of its id are enough.
     lease: String,
 }
 
 /// Prints what a guest has printed.
 pub async fn logs(desk: &Desk<'_>, args: &LogsArgs) -> Done {
-    let mut pieces = desk.client.logs(&args.lease, args.follow, args.from).await?;
+    let moment = |ago: Ago| Moment(ago.moment());
+    let wish = LogsWish {
+        follow: args.follow,
+        from: args.from,
+        since: args.since.map(moment),
+        until: args.until.map(moment),
+        tail: args.tail.and_then(|parse::Tail(lines)| lines),
+        timestamps: args.timestamps,
+    };
+    let mut pieces = desk.client.logs(&args.lease, &wish).await?;
     while let Some(piece) = pieces.next().await? {
         if desk.out.is_json() {
             desk.out.json(&json!({ "text": String::from_utf8_lossy(&piece) }))?;

@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::parse;
 use crate::show::{byte_bar, party, short, spinner, time};
 use crate::terminal;
-use api::shapes::{Event, Lease, LeaseState, Money, Network, Port, RentWish, Seconds, Volume};
+use api::shapes::{Event, Lease, LeaseState, LogsWish, Money, Network, Port, RentWish, Seconds, Volume};
 use api::{Events, Pieces};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -308,7 +308,8 @@ impl Attached<'_> {
         self.lease = lease;
         if self.lease.started.is_some() && matches!(self.output, Output::NotYet) {
             self.bar.finish_and_clear();
-            self.output = match self.desk.client.logs(&self.lease.id, true, 0).await {
+            let follow = LogsWish { follow: true, ..LogsWish::default() };
+            self.output = match self.desk.client.logs(&self.lease.id, &follow).await {
                 Ok(pieces) => Output::Open(pieces),
                 Err(error) => {
                     self.desk.out.note(format!("the output cannot be read: {error}"));

@@ -7,8 +7,8 @@ use super::web;
 use anyhow::{Context, Result, bail, ensure};
 use api::node::model::{Currency, Span};
 use api::shapes::{
-    Account, Build, Event, Lease, LeaseState, Lending, Marks, Match, Money, Network, OwnerPolicy, Port,
-    Prices, Protocol, Query, RentWish, Seconds, ShareWish,
+    Account, Build, Event, Lease, LeaseState, Lending, LogsWish, Marks, Match, Money, Network, OwnerPolicy,
+    Port, Prices, Protocol, Query, RentWish, Seconds, ShareWish,
 };
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -224,7 +224,8 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         }
     }
     let since = Instant::now();
-    let mut output = within(tenant.client().logs(&lease.id, true, 0), "the guest's output").await??;
+    let follow = LogsWish { follow: true, ..LogsWish::default() };
+    let mut output = within(tenant.client().logs(&lease.id, &follow), "the guest's output").await??;
     let first =
         within(output.next(), "the guest's first byte").await??.context("the guest printed nothing")?;
     facts.took("first_byte", since);

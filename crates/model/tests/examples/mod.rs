@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
+use model::message::LogView;
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
 use model::record::{Account, Entry, Posting, Record};
@@ -386,7 +387,18 @@ pub fn heads() -> Vec<StreamHead> {
     vec![
         StreamHead::Port { lease, port: 8080 },
         StreamHead::Datagrams { lease, port: 53 },
-        StreamHead::Logs { lease, from: 4_096, follow: true },
+        StreamHead::Logs { lease, from: 4_096, follow: true, view: LogView::default() },
+        StreamHead::Logs {
+            lease,
+            from: 0,
+            follow: false,
+            view: LogView {
+                since: Some(NOW),
+                until: Some(NOW + Span::minutes(1)),
+                tail: Some(100),
+                timestamps: true,
+            },
+        },
         StreamHead::Stats { lease, follow: true },
         StreamHead::Top { lease },
         StreamHead::Exec { lease },

@@ -4,7 +4,7 @@ use super::{Pair, last_receipt, until};
 use engine::owner::Command;
 use machine::presence::{Eyes, Fact, Pretended, Source, pretended};
 use model::{FreezeReason, Id, Lease, OwnerReason, Phase, Policy, ReasonKind, Rule, Span};
-use node::NodeHandle;
+use node::{LogWish, NodeHandle};
 use node::{engine, machine};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -28,7 +28,7 @@ fn eyes() -> (Eyes, Pretended) {
 }
 
 async fn dots(node: &NodeHandle, lease: Id<Lease>) -> usize {
-    let mut logs = node.logs(lease, 0, false).await.expect("output");
+    let mut logs = node.logs(lease, LogWish::default()).await.expect("output");
     let mut dots = 0;
     while let Some(piece) = logs.next().await.expect("a piece") {
         dots += piece.iter().filter(|byte| **byte == b'.').count();

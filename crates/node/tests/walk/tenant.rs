@@ -1,9 +1,69 @@
 //! What a tenant sees of a guest that runs elsewhere.
 
 use crate::{MIB, Pair, start, until};
-use model::{Id, Lease, Phase};
-use node::NodeHandle;
+use model::message::LogView;
+use model::{Id, Lease, Phase, Span, Timestamp};
+use node::{LogWish, NodeHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Duration, sleep};
+
+pub async fn a_tenant_reads_the_lines_that_it_wants() {
+    let pair = Pair::meet().await;
+    let lease = pair
+        .run(&["sh", "-c", "echo one; echo two >&2; sleep 1; echo three; sleep 300"])
+        .await
+        .expect("a lease");
+    until(&pair.tenant, lease, Phase::is_live).await;
+    let stamped = LogView { timestamps: true, ..LogView::default() };
+    let lines = loop {
+        let lines: Vec<String> =
+            read(&pair.tenant, lease, stamped).await.lines().map(str::to_owned).collect();
+        if lines.len() == 3 {
+            break lines;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(lines, read(&pair.host, lease, stamped).await.lines().collect::<Vec<_>>());
+    let words: Vec<&str> = lines.iter().map(|line| line.rsplit(' ').next().expect("a word")).collect();
+    assert_eq!(words, ["one", "two", "three"]);
+    assert!(lines.is_sorted() && lines[0].contains("T") && lines[0].contains("Z one"), "{lines:?}");
+
+    let third = lines[2].split(' ').next().and_then(|stamp| humantime::parse_rfc3339(stamp).ok());
+    let third = third.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).expect("a stamp").as_millis();
+    let third = Timestamp(i64::try_from(third).expect("it is not that late"));
+    for node in [&pair.tenant, &pair.host] {
+        let last = LogView { tail: Some(1), ..LogView::default() };
+        assert_eq!(read(node, lease, last).await, "three\n");
+        // It came a second after the others.
+        let since = LogView { since: Some(third - Span(500)), ..LogView::default() };
+        assert_eq!(read(node, lease, since).await, "three\n");
+        let until = LogView { until: Some(third - Span(500)), ..LogView::default() };
+        assert_eq!(read(node, lease, until).await, "one\ntwo\n");
+        // Followed until a moment, it ends then, and the guest goes on.
+        let soon = LogView { until: Some(now() + Span(1_500)), ..LogView::default() };
+        let mut logs = node.logs(lease, LogWish { follow: true, view: soon, from: 0 }).await.expect("output");
+        while logs.next().await.expect("a host that speaks").is_some() {}
+        assert!(now() >= soon.until.expect("it was given"));
+    }
+    pair.tenant.stop(lease).await.expect("stopped");
+    until(&pair.tenant, lease, Phase::is_ended).await;
+    let last = LogView { tail: Some(2), ..LogView::default() };
+    assert_eq!(read(&pair.tenant, lease, last).await, "two\nthree\n", "what has ended can still be read");
+}
+
+async fn read(node: &NodeHandle, lease: Id<Lease>, view: LogView) -> String {
+    let mut logs = node.logs(lease, LogWish { view, ..LogWish::default() }).await.expect("output");
+    let mut printed = Vec::new();
+    while let Some(piece) = logs.next().await.expect("a host that speaks") {
+        printed.extend(piece);
+    }
+    String::from_utf8(printed).expect("text")
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later");
+    Timestamp(i64::try_from(since.as_millis()).expect("it is not that late"))
+}
 
 pub async fn both_sides_see_what_a_guest_takes() {
     let pair = Pair::meet().await;
