@@ -10,7 +10,7 @@ use tokio::time::{Duration, sleep};
 pub async fn a_tenant_reads_the_lines_that_it_wants() {
     let pair = Pair::meet().await;
     let lease = pair
-        .run(&["sh", "-c", "echo one; echo two >&2; sleep 1; echo three; sleep 300"])
+        .run(&["sh", "-c", "echo one; echo two >&2; sleep 1; echo three; trap exit TERM; sleep 300 & wait"])
         .await
         .expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
@@ -67,8 +67,7 @@ fn now() -> Timestamp {
 
 pub async fn both_sides_see_what_a_guest_takes() {
     let pair = Pair::meet().await;
-    let script =
-        "busybox dd if=/dev/zero of=/filled bs=1024 count=3072 2>/dev/null; sleep 300 & while :; do :; done";
+    let script = "busybox dd if=/dev/zero of=/filled bs=1024 count=3072 2>/dev/null; trap exit TERM; sleep 300 & while :; do :; done";
     let lease = pair.run(&["sh", "-c", script]).await.expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
     for node in [&pair.tenant, &pair.host] {
