@@ -17,6 +17,7 @@ function proxy(): Record<string, ProxyOptions> {
     '/v1': {
       target: `http://${address}`,
       changeOrigin: true,
+      ws: true,
       headers: { authorization: `Bearer ${token}`, origin: `http://${address}` },
     },
   }

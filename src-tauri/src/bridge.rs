@@ -43,6 +43,14 @@ impl Bridge {
         Ok(token)
     }
 
+    /// Forgets an answer that has ended, unless another has its id by now.
+    fn forget(&self, id: u64, token: &CancellationToken) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if !token.is_cancelled() {
+            streams.remove(&id);
+        }
+    }
+
     fn end(&self, id: u64) {
         if let Some(token) = self.streams.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
             token.cancel();
@@ -96,7 +104,7 @@ pub async fn api_open(
         answer = reading => answer,
         () = closed.cancelled() => Ok(Answer { status: 200, body: String::new() }),
     };
-    bridge.end(id);
+    bridge.forget(id, &closed);
     answer
 }
 

@@ -49,7 +49,7 @@ impl House {
 }
 
 /// Where the XDG base directory specification puts a user's data; the same place as for `sublet`.
-fn data() -> Result<PathBuf> {
+pub fn data() -> Result<PathBuf> {
     let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(data) = var("SUBLET_DATA") {
         return Ok(data);

@@ -6,9 +6,11 @@
 
 mod bridge;
 mod house;
+mod program;
 
 use bridge::Bridge;
 use house::House;
+use program::Programs;
 use tauri::{AppHandle, Manager, RunEvent, WebviewUrl, WebviewWindowBuilder};
 
 fn main() -> anyhow::Result<()> {
@@ -17,10 +19,18 @@ fn main() -> anyhow::Result<()> {
         api::node::machine::guest::supervise();
     }
     let app = tauri::Builder::default()
-        .invoke_handler(tauri::generate_handler![bridge::api, bridge::api_open, bridge::api_close])
+        .invoke_handler(tauri::generate_handler![
+            bridge::api,
+            bridge::api_open,
+            bridge::api_close,
+            program::session_open,
+            program::session_send,
+            program::session_close,
+        ])
         .setup(|app| {
             let house = tauri::async_runtime::block_on(House::open())?;
             app.manage(Bridge::to(house.passage()));
+            app.manage(Programs::of(house::data()?));
             app.manage(house);
             Ok(open(app.handle())?)
         })

@@ -129,6 +129,56 @@ test('what a guest prints is text, and nothing else', { timeout: 120_000 }, asyn
   await page.close()
 })
 
+test('a terminal leads into the guest, and its exit code comes back', { timeout: 120_000 }, async () => {
+  const { page, wrong } = await open()
+  await visit(page, tenant.url, `rentals/${pair.work.id}`)
+  const title = await page.title()
+  const rows = page.locator('.xterm-rows')
+  const type = async (text) => {
+    await page.keyboard.type(text)
+    await page.keyboard.press('Enter')
+  }
+  await page.getByRole('button', { name: 'Open a terminal' }).click()
+  await page.getByText('Open', { exact: true }).waitFor()
+  await type('echo $((6 * 7)) in $TERM')
+  await rows.getByText('42 in xterm-256color').waitFor()
+  await type('busybox stty size')
+  await rows.getByText(/^\d+ \d+$/).waitFor()
+  // Colours come though the policy refuses style attributes; titles, links and what looks like a page do not.
+  await type(
+    "printf '\\033[38;2;255;90;90mfar from %s\\033[0m \\033]0;%s\\007\\033]8;;http://x/\\007<b>%s\\033]8;;\\007\\n' grey gotcha ok",
+  )
+  const coloured = rows.locator('span', { hasText: /^far from grey$/ })
+  await coloured.waitFor()
+  assert.equal(await coloured.evaluate((span) => getComputedStyle(span).color), 'rgb(255, 90, 90)')
+  await rows.getByText('<b>ok').first().waitFor()
+  assert.equal(await page.locator('.xterm b, .xterm a').count(), 0)
+  assert.equal(await page.title(), title)
+  assert.deepEqual(await violations(page), [])
+  // The keyboard is not caught in it.
+  await page.keyboard.press('Shift+Escape')
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'Close the terminal')
+  await page.locator('.xterm-helper-textarea').focus()
+  await type('exit 7')
+  await page.getByText('Ended with exit code 7').waitFor()
+  await page.getByRole('textbox', { name: 'Program to run in the guest' }).fill('nothing-like-it')
+  await page.getByRole('button', { name: 'Open again' }).click()
+  await page.getByRole('alert').waitFor()
+  assert.deepEqual(wrong, [])
+  await page.close()
+})
+
+test('a signal ends what runs in a terminal', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, tenant.url, `rentals/${pair.work.id}`)
+  await page.getByRole('textbox', { name: 'Program to run in the guest' }).fill('sleep 1000')
+  await page.getByRole('button', { name: 'Open a terminal' }).click()
+  await page.getByText('Open', { exact: true }).waitFor()
+  await page.getByRole('combobox', { name: 'Send a signal' }).selectOption('KILL')
+  await page.getByText('Ended with exit code 137').waitFor()
+  await page.close()
+})
+
 test('a port of the guest is a click away', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, tenant.url, `rentals/${pair.web.id}`)

@@ -2,14 +2,17 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { address, del, get, Problem, work } from '.'
 import { sse } from './sse'
-import { type Answer, type Transport, useTransport } from './transport'
+import { type Answer, desktop, type Transport, useTransport } from './transport'
 
 const utf8 = new TextEncoder()
 
-function node(answer: Partial<Answer>, pieces: string[] = []): Transport & { asked: string[] } {
+function node(
+  answer: Partial<Answer>,
+  pieces: string[] = [],
+): Omit<Transport, 'session'> & { asked: string[] } {
   const asked: string[] = []
   const whole = { status: 200, body: '', ...answer }
   return {
@@ -94,4 +97,50 @@ test('work tells how far it is, and ends with what it has done or why not', asyn
   await expect(work('/v1/benchmark', undefined, () => {}, signal)).rejects.toMatchObject({ code: 'no_disk' })
   useTransport(node({}, ['event: progress\ndata: 1\n\n']))
   await expect(work('/v1/benchmark', undefined, () => {}, signal)).rejects.toBeInstanceOf(Problem)
+})
+
+test('in the window a program is spoken to by commands, in the order in which it was said', async () => {
+  const called: [string, Record<string, unknown>][] = []
+  let channel: { onmessage(piece: unknown): void } | undefined
+  let end = (_: unknown) => {}
+  const internals = {
+    transformCallback: () => 1,
+    invoke: (command: string, given: Record<string, unknown>) => {
+      called.push([command, given])
+      if (command !== 'session_open') return new Promise((done) => setTimeout(done, 5 * Math.random()))
+      channel = given.pieces as typeof channel
+      return new Promise((done) => {
+        end = done
+      })
+    },
+  }
+  Object.assign(globalThis, { __TAURI_INTERNALS__: internals })
+  const heard: unknown[] = []
+  const hearing = {
+    began: () => heard.push('began'),
+    said: (bytes: Uint8Array) => heard.push(new TextDecoder().decode(bytes)),
+    ended: (code: number) => heard.push(code),
+    lost: () => heard.push('lost'),
+  }
+  const program = (await desktop()).session('abcd', { command: ['sh'] }, hearing)
+  channel?.onmessage(new ArrayBuffer(0))
+  channel?.onmessage(utf8.encode('\x01hello').buffer)
+  for (let i = 0; i < 5; i++) program.give(Uint8Array.of(i))
+  program.order({ signal: 2 })
+  const sent = () =>
+    called.filter(([command, { heard }]) => command === 'session_send' && heard === undefined)
+  await vi.waitFor(() => expect(sent().length).toBe(6))
+  expect(sent().map(([, { bytes, order }]) => bytes ?? order)).toEqual([
+    [0],
+    [1],
+    [2],
+    [3],
+    [4],
+    { signal: 2 },
+  ])
+  expect(called.find(([, given]) => given.heard !== undefined)?.[1]).toMatchObject({ heard: 6 })
+  end({ ended: 3 })
+  await vi.waitFor(() => expect(heard).toEqual(['began', 'hello', 3]))
+  // What an earlier page has left was closed before all.
+  expect(called[0]).toEqual(['session_close', {}])
 })

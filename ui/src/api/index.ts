@@ -3,9 +3,10 @@
 import { Problem } from './problem'
 import type { components, paths } from './schema'
 import { sse } from './sse'
-import { type Answer, transport } from './transport'
+import { type Answer, type ExecWish, type Hearing, type Session, transport } from './transport'
 
 export { Problem } from './problem'
+export type { Session } from './transport'
 export type Schemas = components['schemas']
 export type Status = Schemas['Status']
 export type Lease = Schemas['Lease']
@@ -146,3 +147,7 @@ export async function work<T>(
   if (done === undefined) throw Problem.gone('the work ended without a word')
   return done
 }
+
+/** A program in the guest of a lease, to speak to. */
+export const session = async (lease: string, wish: ExecWish, hearing: Hearing): Promise<Session> =>
+  (await transport()).session(lease, wish, hearing)

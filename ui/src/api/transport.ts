@@ -7,10 +7,40 @@
 //                                                   its end. An empty piece comes first, once the answer has begun; `body`
 //                                                   is the problem where there is one.
 //   api_close({ id })                                                     the reader has gone
+//   session_open({ id, lease, wish, pieces })    -> SessionNews             a program in a guest; what it says by a channel, after
+//                                                   a byte that says where, as over a WebSocket; resolves at its end. An
+//                                                   empty piece says that it runs.
+//   session_send({ id, bytes, order, heard })                               input for it, something else that is asked, or how
+//                                                   many bytes have come: it waits when many are on their way
+//   session_close({ id })                                                   it is to end; without an id: all that an earlier
+//                                                   page has left
+
+import type { Schemas } from '.'
 
 export interface Answer {
   status: number
   body: string
+}
+
+export type ExecWish = Schemas['ExecWish']
+export type SessionOrder = Schemas['SessionOrder']
+export type SessionNews = Schemas['SessionNews']
+
+/** What is heard of a program in a guest; nothing after it has ended. */
+export interface Hearing {
+  began(): void
+  said(bytes: Uint8Array): void
+  ended(code: number): void
+  /** It did not begin, or nothing more can be known of it. */
+  lost(problem: Schemas['Problem']): void
+}
+
+/** A program in a guest, from this side. */
+export interface Session {
+  give(bytes: Uint8Array): void
+  order(order: SessionOrder): void
+  /** It ends, and nothing more is heard of it. */
+  close(): void
 }
 
 export interface Transport {
@@ -24,6 +54,25 @@ export interface Transport {
     piece: (bytes: Uint8Array) => void,
     signal: AbortSignal,
   ): Promise<Answer>
+  /** Begins a program in the guest of a lease. */
+  session(lease: string, wish: ExecWish, hearing: Hearing): Session
+}
+
+/** The line to the program is gone, and nobody says why. */
+export const brokeOff = (detail: string): Schemas['Problem'] => ({
+  type: 'about:blank',
+  title: '',
+  status: 0,
+  code: 'stream_broke',
+  detail,
+  hint: '',
+})
+
+/** What an end of a session has to say to whoever hears it. */
+function tellNews(news: SessionNews, hearing: Hearing): void {
+  if (news === 'began') hearing.began()
+  else if ('ended' in news) hearing.ended(news.ended)
+  else hearing.lost(news.problem)
 }
 
 function browser(): Transport {
@@ -49,12 +98,43 @@ function browser(): Transport {
       for (let read = await reader.read(); !read.done; read = await reader.read()) piece(read.value)
       return { status: answer.status, body: '' }
     },
+    session(lease, wish, hearing) {
+      const at = new URL(`/v1/leases/${encodeURIComponent(lease)}/exec`, location.href)
+      at.protocol = at.protocol === 'https:' ? 'wss:' : 'ws:'
+      const socket = new WebSocket(at)
+      socket.binaryType = 'arraybuffer'
+      let over = false
+      const send = (message: string | Uint8Array<ArrayBuffer>) =>
+        socket.readyState === WebSocket.OPEN && socket.send(message)
+      socket.onopen = () => send(JSON.stringify(wish))
+      socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+        if (over) return
+        if (typeof data !== 'string') return hearing.said(new Uint8Array(data, 1))
+        const news = JSON.parse(data) as SessionNews
+        over = news !== 'began'
+        tellNews(news, hearing)
+      }
+      // A browser does not tell why a socket could not be opened.
+      socket.onclose = ({ reason }) => {
+        if (!over) hearing.lost(brokeOff(reason))
+        over = true
+      }
+      return {
+        give: (bytes) => send(bytes.slice()),
+        order: (order) => send(JSON.stringify(order)),
+        close() {
+          over = true
+          socket.close()
+        },
+      }
+    },
   }
 }
 
-async function desktop(): Promise<Transport> {
+export async function desktop(): Promise<Transport> {
   const { Channel, invoke } = await import('@tauri-apps/api/core')
   let last = 0
+  await invoke('session_close', {})
   return {
     kind: 'desktop',
     ask: (method, path, body) => invoke<Answer>('api', { method, path, body }),
@@ -69,6 +149,40 @@ async function desktop(): Promise<Transport> {
         signal.removeEventListener('abort', close)
       }
     },
+    session(lease, wish, hearing) {
+      const id = ++last
+      let over = false
+      const pieces = new Channel<ArrayBuffer | number[]>((bytes) => {
+        if (over) return
+        const piece = new Uint8Array(bytes)
+        if (piece.length === 0) hearing.began()
+        else {
+          void invoke('session_send', { id, heard: piece.length }).catch(() => {})
+          hearing.said(piece.subarray(1))
+        }
+      })
+      const end = (tell: () => void) => {
+        if (!over) tell()
+        over = true
+      }
+      invoke<SessionNews>('session_open', { id, lease, wish, pieces }).then(
+        (news) => end(() => tellNews(news, hearing)),
+        (error: unknown) => end(() => hearing.lost(brokeOff(String(error)))),
+      )
+      // Calls may overtake each other; keys must not.
+      let sent: Promise<unknown> = Promise.resolve()
+      const send = (what: object) => {
+        sent = sent.then(() => over || invoke('session_send', { id, ...what })).catch(() => {})
+      }
+      return {
+        give: (bytes) => send({ bytes: [...bytes] }),
+        order: (order) => send({ order }),
+        close() {
+          over = true
+          void invoke('session_close', { id })
+        },
+      }
+    },
   }
 }
 
@@ -81,7 +195,10 @@ export function transport(): Promise<Transport> {
   return chosen
 }
 
-/** For tests: another way to the node. */
-export function useTransport(other: Transport): void {
-  chosen = Promise.resolve(other)
+/** For tests: another way to the node, with no programs at its end unless it has some. */
+export function useTransport(other: Omit<Transport, 'session'> & Partial<Transport>): void {
+  const session = () => {
+    throw new Error('no programs at this end')
+  }
+  chosen = Promise.resolve({ session, ...other })
 }
