@@ -190,6 +190,82 @@ test('a port of the guest is a click away', { timeout: 120_000 }, async () => {
   await page.close()
 })
 
+test('a volume is seen by both sides, kept as a snapshot, and deleted for sure', {
+  timeout: 180_000,
+}, async () => {
+  const volume = { name: 'photos', path: '/data', size_bytes: 2 ** 25, snapshots: 1, keep: 86_400 }
+  const lease = await pair.rent('echo here > /data/file', { term: 600, volumes: [volume] })
+  await pair.reaches(lease.id, ['ended'])
+  const { page } = await open()
+  await visit(page, host.url, 'share')
+  await page.getByRole('cell', { name: 'photos' }).waitFor()
+  await visit(page, tenant.url, 'rentals')
+  await page.getByRole('button', { name: 'Manage photos' }).click()
+  const sheet = page.getByRole('dialog')
+  await sheet.getByLabel('Name of a new snapshot').fill('first')
+  await sheet.getByRole('button', { name: 'Take a snapshot' }).click()
+  await sheet.getByRole('button', { name: 'Remove first' }).waitFor()
+  assert.deepEqual(await violations(page), [])
+  await sheet.getByRole('button', { name: 'Delete for ever' }).click()
+  assert.ok(await sheet.getByRole('button', { name: 'Delete for ever' }).isDisabled())
+  await sheet.getByRole('textbox').fill('photos')
+  await sheet.getByRole('button', { name: 'Delete for ever' }).click()
+  await sheet.waitFor({ state: 'hidden' })
+  await eventually(
+    'the volume to be gone',
+    async () => (await pair.host.get('/v1/volumes')).hosted.length === 0,
+  )
+  await page.close()
+})
+
+test('thresholds and electricity are the owner’s to say', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, host.url, 'share')
+  await page.getByText('From where on the rules hold').click()
+  await page.getByLabel('Battery low below, %').fill('45')
+  await page.getByLabel('Programs of mine that come first, one a line').fill('steam\nblender')
+  await page.getByLabel('In use until left alone for, minutes').fill('7.5')
+  await page.locator('details').getByRole('button', { name: 'Save' }).click()
+  await eventually('the policy to be kept', async () => {
+    const { policy } = await pair.host.get('/v1/owner')
+    return (
+      policy.low_charge.below_percent === 45 &&
+      policy.in_use.alone_for === 450 &&
+      policy.programs.names[1] === 'blender'
+    )
+  })
+  const power = page.getByRole('region', { name: 'Electricity' })
+  await power.getByLabel('Price of a kilowatt-hour').fill('0.4')
+  await power.getByLabel('A busy core takes').selectOption('I say it')
+  await power.getByLabel('Watts').fill('10')
+  await power.getByRole('button', { name: 'Save' }).click()
+  await power.getByText('€0.004', { exact: true }).waitFor()
+  await power.getByRole('button', { name: 'Forget' }).click()
+  await power.getByText('Say what electricity costs').waitFor()
+  await page.close()
+})
+
+test('what was wanted, and what stood in the way, is told', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, host.url, 'share')
+  const why = page.getByRole('region', { name: 'Why did no work come?' })
+  await why.getByText(/^Show \d+ demands?$/).click()
+  await why.getByText('A lease').first().waitFor()
+  assert.deepEqual(await violations(page), [])
+  await page.close()
+})
+
+test('the isolation test tells how far it is, and can be stopped', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, host.url, 'share')
+  const test = page.getByRole('region', { name: 'Does the sandbox hold?' })
+  await test.getByRole('button', { name: 'Run the test' }).click()
+  await test.getByText(/[1-9]\d* attempts? so far/).waitFor()
+  await test.getByRole('button', { name: 'Stop the test' }).click()
+  await test.getByRole('button', { name: 'Run the test' }).waitFor()
+  await page.close()
+})
+
 test('a node that goes is missed, and found again', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, tenant.url, 'rentals')
