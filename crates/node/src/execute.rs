@@ -161,7 +161,7 @@ async fn start(
         mounts,
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
-        run: settings(options),
+        run: settings(options, &prepared.config),
     };
     match hands.guests.start(&spec).await {
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Started(lease)))),
@@ -179,7 +179,7 @@ fn command(image: &RunConfig, options: &RunOptions, given: &[String]) -> Vec<Str
     entrypoint.iter().chain(arguments).cloned().collect()
 }
 
-fn settings(options: &RunOptions) -> Settings {
+fn settings(options: &RunOptions, image: &RunConfig) -> Settings {
     use machine::guest::{Restart as Again, Tmpfs};
     let tmpfs = |tmpfs: &model::document::Tmpfs| Tmpfs { path: tmpfs.path.clone(), size: tmpfs.size };
     Settings {
@@ -190,7 +190,11 @@ fn settings(options: &RunOptions) -> Settings {
             Restart::OnFailure { most } => Again::OnFailure(most),
             Restart::Always => Again::Always,
         },
-        stop_signal: options.stop_signal.map(i32::from),
+        // One that the image names and nobody knows is as none.
+        stop_signal: options
+            .stop_signal
+            .map(i32::from)
+            .or_else(|| image.stop_signal.as_deref().and_then(machine::guest::signal_number)),
         stop_within: options.stop_within.map(Into::into),
         shm: options.shm,
         tmpfs: options.tmpfs.iter().map(tmpfs).collect(),

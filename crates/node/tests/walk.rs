@@ -43,6 +43,7 @@ fn main() {
         ),
         trial("a_host_that_starts_again_takes_its_guest_up", a_host_that_starts_again_takes_its_guest_up),
         trial("a_tenant_reads_the_lines_that_it_wants", tenant::a_tenant_reads_the_lines_that_it_wants),
+        trial("an_image_says_how_it_is_asked_to_end", tenant::an_image_says_how_it_is_asked_to_end),
         trial("both_sides_see_what_a_guest_takes", tenant::both_sides_see_what_a_guest_takes),
         trial(
             "a_pause_holds_a_guest_and_its_end_lets_it_go",
@@ -178,14 +179,20 @@ async fn meet(tenant: &NodeHandle, host: &NodeHandle) {
 
 /// An image of nothing but Debian's static busybox.
 async fn busybox(node: &NodeHandle, dir: &Path) {
+    busybox_that_ends_by(node, dir, None).await;
+}
+
+/// The same, asked to end by this signal.
+async fn busybox_that_ends_by(node: &NodeHandle, dir: &Path, stop_signal: Option<String>) {
     let folder = dir.join("busybox/bin");
     fs::create_dir_all(&folder).expect("a folder");
     fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
     fs::set_permissions(folder.join("busybox"), fs::Permissions::from_mode(0o755)).expect("a mode");
     for applet in ["sh", "echo", "sleep", "httpd"] {
-        std::os::unix::fs::symlink("busybox", folder.join(applet)).expect("a link");
+        let _ = std::os::unix::fs::symlink("busybox", folder.join(applet));
     }
-    let spec = BuildSpec { dir: dir.join("busybox"), name: Some("busybox".into()), ..BuildSpec::default() };
+    let name = Some("busybox".into());
+    let spec = BuildSpec { dir: dir.join("busybox"), name, stop_signal, ..BuildSpec::default() };
     node.images().build(spec).await.expect("an image");
 }
 

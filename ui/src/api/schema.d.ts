@@ -1392,6 +1392,11 @@ export interface components {
              */
             ports?: number[];
             /**
+             * @description The signal that asks the program to end: a name or a number.
+             * @default null
+             */
+            stop_signal?: string | null;
+            /**
              * @description `user`, `user:group`, or numbers.
              * @default null
              */
@@ -1982,6 +1987,8 @@ export interface components {
             parts: components["schemas"]["Part"][];
             /** @description TCP ports that it says it listens on. */
             ports: number[];
+            /** @description The signal that asks the program to end; none: SIGTERM. */
+            stop_signal?: string | null;
             /** @description The user it wants to run as. */
             user: string;
         };
@@ -3017,7 +3024,7 @@ export interface components {
             stdin?: boolean;
             /**
              * Format: int32
-             * @description The signal that asks it to end, by its number on Linux; none: SIGTERM.
+             * @description The signal that asks it to end, by its number on Linux; none: as the image says, or SIGTERM.
              * @default null
              */
             stop_signal?: number | null;

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use node::machine::guest::signal_number;
 use node::machine::image::{Auth, BuildSpec, Digest, Progress};
 use node::{Core, Error, NodeHandle};
 use std::path::Path as FilePath;
@@ -100,14 +101,19 @@ pub async fn import(State(door): State<Door>, Body(wish): Body<Import>) -> Resul
 pub async fn build(State(door): State<Door>, Body(wish): Body<Build>) -> Result<Response, Problem> {
     let place = place(&door)?;
     absolute(&wish.dir)?;
+    if let Some(signal) = wish.stop_signal.as_deref().filter(|signal| signal_number(signal).is_none()) {
+        let detail = format!("`{signal}` is no signal");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "out_of_range", detail)
+            .hint("Write for example SIGQUIT, or 3."));
+    }
     let base = wish.base.as_deref().map(|base| find(&door.node, base)).transpose()?;
     Ok(told(move |_: Teller<ImageProgress>| async move {
         let _place = place;
-        let Build { dir, base: _, name, entrypoint, cmd, env, cwd, user, ports } = wish;
+        let Build { dir, base: _, name, entrypoint, cmd, env, cwd, user, ports, stop_signal } = wish;
         let image = door
             .node
             .images()
-            .build(BuildSpec { dir, base, name, entrypoint, cmd, env, cwd, user, ports })
+            .build(BuildSpec { dir, base, name, entrypoint, cmd, env, cwd, user, ports, stop_signal })
             .await?;
         Ok(Image::from(&image))
     }))

@@ -60,13 +60,15 @@ pub struct Inspection {
     pub user: String,
     /// TCP ports that it says it listens on.
     pub ports: Vec<u16>,
+    /// The signal that asks the program to end; none: SIGTERM.
+    pub stop_signal: Option<String>,
     /// What its maker noted.
     pub labels: BTreeMap<String, String>,
 }
 
 impl From<machine::Inspection> for Inspection {
     fn from(found: machine::Inspection) -> Inspection {
-        let machine::RunConfig { entrypoint, cmd, env, cwd, user, ports } = found.config;
+        let machine::RunConfig { entrypoint, cmd, env, cwd, user, ports, stop_signal } = found.config;
         let parts = found.parts.iter().map(Part::from).collect();
         Inspection {
             image: (&found.image).into(),
@@ -77,6 +79,7 @@ impl From<machine::Inspection> for Inspection {
             cwd,
             user,
             ports,
+            stop_signal,
             labels: found.labels,
         }
     }
@@ -160,6 +163,8 @@ pub struct Build {
     pub user: Option<String>,
     /// TCP ports that it listens on, in addition to the base's.
     pub ports: Vec<u16>,
+    /// The signal that asks the program to end: a name or a number.
+    pub stop_signal: Option<String>,
 }
 
 /// How far a transfer has come.

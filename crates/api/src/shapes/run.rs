@@ -35,7 +35,7 @@ pub struct RunOptions {
     pub terminal: bool,
     /// Whether it is begun again when it ends. It is billed while it waits for that.
     pub restart: Restart,
-    /// The signal that asks it to end, by its number on Linux; none: SIGTERM.
+    /// The signal that asks it to end, by its number on Linux; none: as the image says, or SIGTERM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<u8>,
     /// How long it may take to end; none: 10 s.

@@ -132,6 +132,9 @@ struct BuildArgs {
     /// A TCP port that it listens on; may be given several times.
     #[arg(short, long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ports: Vec<u16>,
+    /// The signal that asks it to end, such as QUIT.
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
     /// The folder.
     dir: PathBuf,
     /// The arguments, or the program where there is no entrypoint.
@@ -260,6 +263,7 @@ fn wish(args: BuildArgs) -> Result<Build, Failure> {
         cwd: args.cwd,
         user: args.user,
         ports: args.ports,
+        stop_signal: args.stop_signal,
     })
 }
 

@@ -44,7 +44,7 @@ pub struct OptionArgs {
     /// Begin it again when it ends: no, on-failure, on-failure:N, always. It is billed while it waits for that.
     #[arg(long, value_name = "WHEN", default_value = "no", value_parser = restart)]
     restart: Restart,
-    /// The signal that asks it to end [default: TERM].
+    /// The signal that asks it to end [default: as the image says, or TERM].
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     stop_signal: Option<u8>,
     /// How long it may take to end [default: 10s].

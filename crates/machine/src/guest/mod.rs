@@ -39,7 +39,7 @@ pub use self::processes::{Process, Processes};
 pub use self::record::{Loss, Usage};
 pub use self::runtime::Runtime;
 pub(crate) use self::runtime::find_in_path;
-pub use self::settings::{Restart, Settings, Tmpfs};
+pub use self::settings::{Restart, Settings, Tmpfs, signal_number};
 pub use self::spec::{Grace, GuestId, GuestSpec, LimitName, Limits, SpecError};
 pub use self::supervisor::{supervise, supervise_without};
 

@@ -14,7 +14,7 @@ pub struct Settings {
     pub terminal: bool,
     /// Whether it is begun again when it ends.
     pub restart: Restart,
-    /// The signal that asks it to end; none: SIGTERM.
+    /// The signal that asks it to end, by its number; none: SIGTERM.
     pub stop_signal: Option<i32>,
     /// How long it may take to end; none: as long as whoever stops it says.
     pub stop_within: Option<Duration>,
@@ -45,6 +45,34 @@ pub enum Restart {
     OnFailure(Option<u32>),
     /// Always, until it is asked to end.
     Always,
+}
+
+/// The signals of Linux, from 1 on.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// What libc leaves to programs of the real-time signals.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// The number of a signal as images name it: `SIGQUIT`, `quit`, `3`, `SIGRTMIN+3`.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.get(1..)?.parse::<i32>().ok() };
+    let (first, last) = (*REAL_TIME.start(), *REAL_TIME.end());
+    if let Some(rest) = name.strip_prefix("RTMIN").filter(|rest| rest.is_empty() || rest.starts_with('+')) {
+        return first.checked_add(offset(rest)?).filter(|number| REAL_TIME.contains(number));
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX").filter(|rest| rest.is_empty() || rest.starts_with('-')) {
+        return last.checked_sub(offset(rest)?).filter(|number| REAL_TIME.contains(number));
+    }
+    let named = SIGNALS.iter().position(|known| *known == name).and_then(|at| i32::try_from(at + 1).ok());
+    named.or_else(|| {
+        name.parse().ok().filter(|number| (1..=31).contains(number) || REAL_TIME.contains(number))
+    })
 }
 
 /// Who has run for so long has not failed at once: the next pause is a short one again.
@@ -96,6 +124,32 @@ mod tests {
         assert!(!Restart::OnFailure(None).again(0, 0));
         assert!(Restart::OnFailure(None).again(137, 1_000));
         assert!(Restart::OnFailure(Some(2)).again(1, 1) && !Restart::OnFailure(Some(2)).again(1, 2));
+    }
+
+    #[test]
+    fn signals_are_known_by_the_names_that_images_give_them() {
+        let known = [("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGTERM", 15), ("WINCH", 28), ("SIGSYS", 31)];
+        for (name, number) in
+            known.into_iter().chain([("SIGRTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("64", 64)])
+        {
+            assert_eq!(signal_number(name), Some(number), "{name}");
+        }
+        for name in [
+            "",
+            "SIG",
+            "SIGNOTHING",
+            "0",
+            "32",
+            "65",
+            "-9",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMIN+-1",
+            "RTMAX-99",
+            "SIGRTMIN+2147483647",
+        ] {
+            assert_eq!(signal_number(name), None, "{name}");
+        }
     }
 
     #[test]

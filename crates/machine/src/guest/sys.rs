@@ -88,6 +88,16 @@ pub fn lend_and_map(
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Sends a signal by its number: real-time signals have no names in rustix.
+pub fn send_signal(to: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes two numbers, and the kernel judges them.
+    if unsafe { libc::kill(to.as_raw_pid(), signal) } == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Brings the loopback device of this network namespace up.
 pub fn raise_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: ifreq is a C structure of integers and arrays of them, for which zero is valid.

@@ -40,6 +40,8 @@ pub struct BuildSpec {
     pub user: Option<String>,
     /// TCP ports that it listens on, in addition to the base's.
     pub ports: Vec<u16>,
+    /// The signal that asks the program to end: a name or a number.
+    pub stop_signal: Option<String>,
 }
 
 /// Fast, and within a tenth of the best for programs. The level is part of what makes a digest reproducible.
@@ -166,6 +168,9 @@ fn run_settings(spec: &BuildSpec, mut config: Config) -> Config {
     }
     if let Some(user) = &spec.user {
         config.set_user(Some(user.clone()));
+    }
+    if let Some(signal) = &spec.stop_signal {
+        config.set_stop_signal(Some(signal.clone()));
     }
     let mut env = config.env().clone().unwrap_or_default();
     for setting in &spec.env {

@@ -96,6 +96,8 @@ pub struct RunConfig {
     pub user: String,
     /// TCP ports that the image says it listens on, ascending.
     pub ports: Vec<u16>,
+    /// The signal that asks the program to end, as written: a name or a number.
+    pub stop_signal: Option<String>,
 }
 
 /// A manifest that has been checked.
@@ -341,6 +343,7 @@ fn run_config(document: &ImageConfiguration) -> RunConfig {
         cwd: cwd.unwrap_or_else(|| "/".to_owned()),
         user: config.user().clone().unwrap_or_default(),
         ports,
+        stop_signal: config.stop_signal().clone().filter(|signal| !signal.is_empty()),
     }
 }
 

@@ -251,6 +251,13 @@ async fn a_guest_that_is_begun_again_can_be_stopped(mut house: House) {
     house.printed_until(spec.id, "up").await;
     house.guests.stop(spec.id, Duration::from_secs(20)).await.expect("it stops");
     assert_eq!(house.exit_code(spec.id).await, 3);
+    // By a signal that only has a number.
+    let mut spec = house.spec("trap 'exit 5' 37; echo up; while true; do sleep 0.1; done");
+    spec.run.stop_signal = Some(37);
+    house.guests.start(&spec).await.expect("the guest starts");
+    house.printed_until(spec.id, "up").await;
+    house.guests.stop(spec.id, Duration::from_secs(20)).await.expect("it stops");
+    assert_eq!(house.exit_code(spec.id).await, 5);
     // In the pause, too.
     let mut spec = house.spec("exit 4");
     spec.run.restart = Restart::Always;

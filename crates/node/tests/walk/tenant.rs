@@ -1,6 +1,6 @@
 //! What a tenant sees of a guest that runs elsewhere.
 
-use crate::{MIB, Pair, start, until};
+use crate::{MIB, Pair, busybox_that_ends_by, rent, start, until};
 use model::message::LogView;
 use model::{Id, Lease, Phase, Span, Timestamp};
 use node::{LogWish, NodeHandle};
@@ -125,5 +125,29 @@ async fn seen_by(node: &NodeHandle, lease: Id<Lease>) {
             assert!(!reading.frozen && sample.receiving == 0, "{sample:?}");
             return;
         }
+    }
+}
+
+pub async fn an_image_says_how_it_is_asked_to_end() {
+    let pair = Pair::meet().await;
+    busybox_that_ends_by(&pair.tenant, pair.dir.path(), Some("SIGUSR1".into())).await;
+    let script = "trap 'echo asked; exit' USR1; trap 'echo told; exit' USR2; trap '' TERM; echo up; \
+                  while :; do sleep 0.1; done";
+    let ask = |signal| {
+        let mut wish = rent(&["sh", "-c", script]);
+        wish.options.stop_signal = signal;
+        wish
+    };
+    // What the tenant says comes before what the image says.
+    for (signal, said) in [(None, "asked\n"), (Some(12), "told\n")] {
+        let lease = pair.tenant.rent(ask(signal)).await.expect("a lease");
+        until(&pair.tenant, lease, Phase::is_live).await;
+        while read(&pair.tenant, lease, LogView::default()).await.is_empty() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        pair.tenant.stop(lease).await.expect("stopped");
+        until(&pair.tenant, lease, Phase::is_ended).await;
+        let last = LogView { tail: Some(1), ..LogView::default() };
+        assert_eq!(read(&pair.tenant, lease, last).await, said);
     }
 }

@@ -213,10 +213,8 @@ impl<'a> Warden<'a> {
                 self.ending = true;
                 match self.runtime {
                     Main::Runs { runtime, .. } => {
-                        if let Some(signal) = Signal::from_named_raw(signal) {
-                            // The runtime passes it on.
-                            let _ = kill_process(runtime, signal);
-                        }
+                        // The runtime passes it on.
+                        let _ = sys::send_signal(runtime, signal);
                     }
                     Main::Waits { code, .. } => return Some(code),
                 }
