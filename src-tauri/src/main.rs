@@ -18,6 +18,7 @@ fn main() -> anyhow::Result<()> {
     if std::env::args_os().nth(1).is_some_and(|word| word == "supervise") {
         api::node::machine::guest::supervise();
     }
+    api::node::machine::memory::keep_small();
     let app = tauri::Builder::default()
         .invoke_handler(tauri::generate_handler![
             bridge::api,

@@ -29,6 +29,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "supervise") {
         api::node::machine::guest::supervise();
     }
+    api::node::machine::memory::keep_small();
     let cli = Cli::parse();
     let out = Out::new(cli.json);
     let done =

@@ -6,6 +6,7 @@ pub mod electricity;
 pub mod guest;
 pub mod image;
 pub mod inventory;
+pub mod memory;
 pub mod network;
 pub mod presence;
 pub mod selftest;

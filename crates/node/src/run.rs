@@ -620,6 +620,7 @@ impl Loop {
             Ok(expired) => self.hands.net.withdraw(expired),
             Err(error) => tracing::warn!(%error, "expired objects stay on disk"),
         }
+        tokio::task::spawn_blocking(machine::memory::give_back);
     }
 
     /// Guests that run against leases that live: takes up what ended unseen, and ends what has no lease.
