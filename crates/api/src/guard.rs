@@ -11,10 +11,10 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use node::write_private;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use subtle::ConstantTimeEq;
 
@@ -83,11 +83,7 @@ fn make(path: &Path) -> io::Result<Token> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     let token = hex::encode(bytes);
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(token.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    write_private(path, token.as_bytes())?;
     Ok(Token(token))
 }
 

@@ -9,13 +9,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use node::NodeHandle;
+use node::{NodeHandle, write_private};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,16 +162,9 @@ async fn listen(port: Option<u16>) -> Result<TcpListener, ServeError> {
 
 fn announce(data: &Path, address: SocketAddr) -> Result<(), ServeError> {
     let path = announcement_path(data);
-    let beside = path.with_extension("new");
     let words =
         serde_json::to_vec(&Announcement { address, pid: std::process::id() }).map_err(io::Error::other);
-    let written = words.and_then(|words| {
-        let mut open =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        open.write_all(&words)?;
-        fs::rename(&beside, &path)
-    });
-    written.map_err(file("write", &path))
+    words.and_then(|words| write_private(&path, &words)).map_err(file("write", &path))
 }
 
 fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {

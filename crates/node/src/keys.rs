@@ -4,10 +4,11 @@
 //! certificate, so it may be locked or taken away once the certificate is written: see [`crate::vault`].
 
 use crate::Fault;
+use crate::file::write_private;
 use model::{DeviceCertificate, Key, PeerKey, PersonId, Signed, Span, Timestamp, Unverified};
 use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// A certificate stands for two years, and is renewed in its last.
@@ -105,19 +106,9 @@ pub fn random<const N: usize>() -> Result<[u8; N], Fault> {
     Ok(bytes)
 }
 
-/// Written beside and renamed: a crash leaves the old file, or the new one, never half of it.
+/// A key, or what stands beside it: whole, or as it was.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let beside = path.with_extension("new");
-    let written =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).and_then(
-            |mut file| {
-                file.write_all(bytes)?;
-                file.sync_all()?;
-                fs::rename(&beside, path)?;
-                path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
-            },
-        );
-    written.map_err(|error| fault(path, &error))
+    write_private(path, bytes).map_err(|error| fault(path, &error))
 }
 
 fn fault(path: &Path, error: &std::io::Error) -> Fault {

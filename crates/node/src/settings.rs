@@ -1,12 +1,12 @@
 //! What the owner has set for this node, in a small file beside the record: it says how to run, not what happened.
 
+use crate::file::write_private;
 use crate::handle::NodeHandle;
 use crate::run::Command;
 use crate::{Config, Error, Fault};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What the owner has set.
@@ -59,15 +59,9 @@ impl Settings {
         }
     }
 
-    /// Writes them beside, and puts them in the place of the old ones.
+    /// Puts them in the place of the old ones.
     fn save(&self, data: &Path) -> io::Result<()> {
-        let (path, beside) = (path(data), path(data).with_extension("new"));
-        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(beside, path)
+        write_private(&path(data), &serde_json::to_vec_pretty(self).map_err(io::Error::other)?)
     }
 
     /// Says what is out of range.

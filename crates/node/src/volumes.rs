@@ -4,6 +4,7 @@
 //! starts the guest or copies the files, gives it to the kernel, and keeps it nowhere.
 
 use crate::execute::Hands;
+use crate::file::write_private;
 use crate::handle::NodeHandle;
 use crate::run::Command;
 use crate::{Error, Fault, keys};
@@ -232,15 +233,7 @@ fn have_key(dir: &Path, name: &str) -> Result<(), Fault> {
         return Ok(());
     }
     let halves: [[u8; 32]; 2] = [keys::random()?, keys::random()?];
-    let beside = dir.join(format!(".{name}.new"));
-    let write = || -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&halves.concat())?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)
-    };
-    write().map_err(fault)
+    write_private(&path, &halves.concat()).map_err(fault)
 }
 
 /// As host: serves a stream about a volume to its end.

@@ -2,11 +2,10 @@
 
 use crate::problem::Problem;
 use axum::http::StatusCode;
-use node::stretch;
+use node::{stretch, write_private};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,15 +57,10 @@ impl Secret {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| Problem::fault(&error.to_string()))?;
         let hash = self.stretched(passphrase, salt).await?;
-        let written = || -> io::Result<()> {
-            let beside = self.path.with_extension("new");
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(&serde_json::to_vec(&Kept { salt, hash }).map_err(io::Error::other)?)?;
-            file.sync_all()?;
-            fs::rename(beside, &self.path)
-        };
-        written().map_err(|error| Problem::fault(&format!("the passphrase cannot be kept: {error}")))
+        let bytes = serde_json::to_vec(&Kept { salt, hash }).map_err(io::Error::other);
+        bytes
+            .and_then(|bytes| write_private(&self.path, &bytes))
+            .map_err(|error| Problem::fault(&format!("the passphrase cannot be kept: {error}")))
     }
 
     /// Whether this is it. Who guesses is slowed down, and so is everybody else meanwhile.

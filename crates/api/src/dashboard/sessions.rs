@@ -2,11 +2,11 @@
 //!
 //! A session is known by a hash on the disk, so that whoever reads the file cannot take it over.
 
+use node::write_private;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -137,14 +137,8 @@ impl Sessions {
 
     /// Without the file people come in anew after the next start, and nothing else.
     fn save(&self, inner: &Inner) {
-        let saved = || -> io::Result<()> {
-            let beside = self.path.with_extension("new");
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(&serde_json::to_vec(&inner.sessions).map_err(io::Error::other)?)?;
-            fs::rename(beside, &self.path)
-        };
-        if let Err(error) = saved() {
+        let bytes = serde_json::to_vec(&inner.sessions).map_err(io::Error::other);
+        if let Err(error) = bytes.and_then(|bytes| write_private(&self.path, &bytes)) {
             tracing::warn!(%error, "the sessions of browsers were not written down");
         }
     }

@@ -1,13 +1,14 @@
 //! TLS for the local network. No authority vouches for a computer at home: the certificate signs itself, and its
 //! fingerprint is shown, to be compared once with what the browser shows.
 
+use node::write_private;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -39,15 +40,9 @@ fn load(dir: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
             let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
             let (der, key_der) = (made.cert.der().to_vec(), made.key_pair.serialize_der());
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            write(&key, &key_der)?;
-            write(&certificate, &der)?;
+            write_private(&key, &key_der)?;
+            write_private(&certificate, &der)?;
             Ok((der, key_der))
         }
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
