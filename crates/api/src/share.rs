@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use crate::shapes::{Seconds, ShareWish};
 use node::engine::market::rate;
+use node::machine::guest::Writable;
 use node::machine::inventory::Inventory;
 use node::model::{
     Audience, Currency, Invalid, Mode, NetworkPolicy, Prices, Rate, RenewalTerms, Resources, Share, Span,
@@ -18,16 +19,19 @@ const CREDIT: i64 = 1_000_000;
 /// What a GiB of memory costs against a core, as computing centres price them: an eighth.
 const GIB: i64 = CREDIT / 8;
 
-/// What is lent when the owner names nothing: three quarters of the cores; half the memory for guests' memory and a
-/// quarter for their disks, which live in memory too; for barter, a credit for the hour of
+/// What is lent when the owner names nothing: three quarters of the cores; half the memory; for what guests
+/// write a quarter of the free disk, or of the memory where that lives in memory too; for barter, a credit for the hour of
 /// a core at the reference speed.
-pub fn suggested(inventory: &Inventory, speed: &Speed) -> Share {
+pub fn suggested(inventory: &Inventory, writable: Writable, speed: &Speed) -> Share {
     const MIB: u64 = 1 << 20;
     let whole_mib = |bytes: u64| bytes / MIB * MIB;
     let resources = Resources {
         cpu_millis: inventory.cores_usable.saturating_mul(750),
         memory: whole_mib(inventory.memory_total / 2),
-        disk: whole_mib(inventory.memory_total / 4),
+        disk: whole_mib(match writable {
+            Writable::Memory => inventory.memory_total / 4,
+            Writable::Disk => inventory.disk_free / 4,
+        }),
     };
     let prices = Prices {
         mode: Mode::Barter,
@@ -47,6 +51,7 @@ pub fn suggested(inventory: &Inventory, speed: &Speed) -> Share {
         renewal: RenewalTerms::Automatic { longest: Span::days(7) },
         // 100 Mbit/s: enough to work with, and it leaves the owner the rest of the line.
         network_rate: 12_500_000,
+        io_rate: 0,
         notice: Some(Span::hours(1)),
     };
     let share = Share {
@@ -83,6 +88,7 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
         renewal: wish.renewal.map_or(share.terms.renewal, RenewalTerms::from),
         notice: wish.notice.map_or(share.terms.notice, |seconds| Some(seconds.0)),
         network_rate: wish.network_rate.unwrap_or(share.terms.network_rate),
+        io_rate: wish.io_rate.unwrap_or(share.terms.io_rate),
     };
     let region = wish.region.clone().unwrap_or(share.region);
     let same_prices = prices == share.prices;
@@ -142,16 +148,20 @@ mod tests {
 
     #[test]
     fn what_is_suggested_can_be_lent_and_leaves_the_owner_a_quarter() {
-        let share = suggested(&inventory(), &UNMEASURED);
+        let share = suggested(&inventory(), Writable::Memory, &UNMEASURED);
         share.check().unwrap();
         assert!(share.resources.memory + share.resources.disk <= inventory().memory_total / 4 * 3);
         assert_eq!(share.resources.cpu_millis, 6_000);
+        let there = Inventory { disk_free: 400 << 30, ..inventory() };
+        let on_disk = suggested(&there, Writable::Disk, &UNMEASURED);
+        assert_eq!(on_disk.resources.disk, 100 << 30);
+        assert_eq!(on_disk.resources.memory, share.resources.memory);
         assert!(share.terms.credit > 0, "a guest would be frozen at its first tick");
     }
 
     #[test]
     fn an_owner_changes_what_they_name_and_nothing_else() {
-        let start = suggested(&inventory(), &UNMEASURED);
+        let start = suggested(&inventory(), Writable::Memory, &UNMEASURED);
         let wish = ShareWish { cpu_millis: Some(500), ..ShareWish::default() };
         let changed = with(start.clone(), &wish, &UNMEASURED).unwrap();
         assert_eq!(changed, Share { resources: Resources { cpu_millis: 500, ..start.resources }, ..start });
@@ -162,12 +172,15 @@ mod tests {
         let euro = |micros| shapes::Money::from(node::model::Amount::new(micros, Currency::Iso(*b"EUR")));
         let prices = shapes::Prices::Rent { core: euro(50_000), memory_gib: euro(0), disk_gib: euro(0) };
         let wish = ShareWish { prices: Some(prices), ..ShareWish::default() };
-        let changed = with(suggested(&inventory(), &UNMEASURED), &wish, &UNMEASURED).unwrap();
+        let changed =
+            with(suggested(&inventory(), Writable::Memory, &UNMEASURED), &wish, &UNMEASURED).unwrap();
         // Six cores for a day at five cents.
         assert_eq!(changed.terms.credit, 6 * 24 * 50_000);
         let other = ShareWish { credit: Some(euro(1)), ..ShareWish::default() };
         assert_eq!(
-            with(suggested(&inventory(), &UNMEASURED), &other, &UNMEASURED).unwrap_err().code,
+            with(suggested(&inventory(), Writable::Memory, &UNMEASURED), &other, &UNMEASURED)
+                .unwrap_err()
+                .code,
             "out_of_range"
         );
     }

@@ -36,6 +36,8 @@ pub enum Effect {
         resources: Resources,
         /// The most bytes between it and the outside in a second, each way; nought: no limit.
         network_rate: u64,
+        /// The most bytes that it may read, and write, on its disk in a second; nought: no limit.
+        io_rate: u64,
         /// How long the guest goes on when this node does not.
         grace: Span,
     },

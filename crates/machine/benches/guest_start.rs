@@ -2,7 +2,8 @@
 //! turns, so that other work on the machine hits all alike. Then fifty guests at once, how long freezing takes, and the
 //! whole isolation test. Needs root, crun, busybox; runc and podman where they are installed.
 //!
-//! `cargo bench -p sublet-machine --bench guest_start -- [--json] [--runs N]`
+//! `cargo bench -p sublet-machine --bench guest_start -- [--json] [--runs N] [--disk]`, the last for a guest whose disk is
+//! not in memory
 
 #![allow(clippy::print_stdout)] // its purpose
 
@@ -16,7 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sublet_machine::guest::{Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, supervise};
+use sublet_machine::guest::{
+    Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, Writable, supervise,
+};
 use sublet_machine::network::{Internet, Network};
 use sublet_machine::selftest::{Report, Setup, isolation};
 use tokio::sync::mpsc;
@@ -43,6 +46,8 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     let (sender, mut events) = mpsc::channel(16);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
     let guests = Guests::open(dir.path().join("guests"), supervisor, sender, Arc::new(Internet::default()))?;
+    let on_disk = arguments.iter().any(|word| word == "--disk");
+    let guests = if on_disk { guests.with_writable(Writable::Disk) } else { guests };
     write_bundle(&guests, &image, dir.path()).await?;
     events.recv().await;
 
@@ -312,6 +317,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
             pids: 64,
             open_files: 1024,
             log_bytes: 1 << 20,
+            io_rate: 0,
         },
         network: Network::default(),
         mounts: Vec::new(),

@@ -223,6 +223,7 @@ async fn guest(
             pids: 64,
             open_files: 1024,
             log_bytes: 1 << 20,
+            io_rate: 0,
         },
         network: Network { policy: "internet".parse()?, rate: 0 },
         run: Settings::default(),

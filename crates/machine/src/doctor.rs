@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::guest::{Hierarchy, Ids, Runtime, find_in_path};
+use crate::guest::{Hierarchy, Ids, Runtime, Writable, find_in_path};
 use crate::presence::{self, Places, Sight, Wants};
 use model::ReasonKind;
 
@@ -43,6 +43,7 @@ pub fn doctor() -> Vec<Finding> {
         swap(),
         open_files(),
         disk(),
+        disk_rate(),
         overlay(),
         kernel(),
         kvm(),
@@ -220,10 +221,42 @@ fn open_files() -> Finding {
 const LEAST_FILES: u64 = 4096;
 
 fn disk() -> Finding {
-    works(
-        "disk",
-        "bytes and files are limited exactly; what guests write is kept in memory, and counted as such",
-    )
+    const NAME: &str = "disk";
+    match Writable::on_disk() {
+        Ok(()) => {
+            works(NAME, "bytes and files are limited; each guest writes into a file of its size on the disk")
+        }
+        Err(why) => {
+            let remedy = if is_root() { why.as_str() } else { "run the node as root" };
+            limited(
+                NAME,
+                format!("bytes and files are limited exactly ({why})"),
+                "what guests write is kept in memory, and counted as such",
+                remedy,
+            )
+        }
+    }
+}
+
+/// How fast a guest may read and write.
+fn disk_rate() -> Finding {
+    const NAME: &str = "disk rate";
+    if Writable::here() == Writable::Memory {
+        return works(NAME, "what guests write is in memory: it keeps no disk busy");
+    }
+    match Hierarchy::find().map(|hierarchy| hierarchy.limits_io()) {
+        Ok(true) => works(
+            NAME,
+            "a guest's reading and writing on its disk can be limited (`sublet offer set --io-rate`)",
+        ),
+        Ok(false) => limited(
+            NAME,
+            "not enforceable here".into(),
+            "there is no control group for it, and a guest may keep the disk busy",
+            "boot a kernel with CONFIG_BLK_DEV_THROTTLING, or hand the `io` controller over (Delegate=yes)",
+        ),
+        Err(_) => limited(NAME, "not known".into(), "there are no control groups", "see `limits`"),
+    }
 }
 
 fn overlay() -> Finding {

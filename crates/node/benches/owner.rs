@@ -197,6 +197,7 @@ fn share() -> Share {
             start_within: Span::minutes(1),
             renewal: RenewalTerms::Never,
             network_rate: 0,
+            io_rate: 0,
             notice: None,
         },
         audience: Audience::Everyone,

@@ -76,8 +76,8 @@ pub async fn execute(hands: Hands, effect: Effect) {
     let outcome = match effect {
         Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
         Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
-        Effect::Start { lease, workload, resources, network_rate, grace } => {
-            start(&hands, lease, &workload, &resources, network_rate, grace).await
+        Effect::Start { lease, workload, resources, network_rate, io_rate, grace } => {
+            start(&hands, lease, &workload, &resources, (network_rate, io_rate), grace).await
         }
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
@@ -127,7 +127,7 @@ async fn start(
     lease: Id<Lease>,
     workload: &Workload,
     resources: &Resources,
-    network_rate: u64,
+    (network_rate, io_rate): (u64, u64),
     grace: Span,
 ) -> Outcome {
     let failed = |workload, detail: String| {
@@ -157,7 +157,7 @@ async fn start(
         cwd: options.cwd.clone().unwrap_or_else(|| prepared.config.cwd.clone()),
         user: options.user.clone().unwrap_or_else(|| prepared.config.user.clone()),
         hostname: options.hostname.clone().unwrap_or_else(|| format!("guest-{}", lease.short())),
-        limits: limits(&Resources { disk: scratch, ..*resources }),
+        limits: limits(&Resources { disk: scratch, ..*resources }, io_rate),
         mounts,
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
@@ -202,7 +202,7 @@ fn settings(options: &RunOptions, image: &RunConfig) -> Settings {
     }
 }
 
-fn limits(resources: &Resources) -> Limits {
+fn limits(resources: &Resources, io_rate: u64) -> Limits {
     Limits {
         cpu_millis: resources.cpu_millis,
         memory: resources.memory,
@@ -212,6 +212,7 @@ fn limits(resources: &Resources) -> Limits {
         pids: PIDS,
         open_files: 4_096,
         log_bytes: LOG_BYTES,
+        io_rate,
     }
 }
 

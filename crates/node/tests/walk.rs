@@ -126,6 +126,7 @@ fn share() -> Share {
             renewal: RenewalTerms::Automatic { longest: Span::hours(1) },
             notice: None,
             network_rate: 0,
+            io_rate: 0,
         },
         audience: Audience::Everyone,
         network: NetworkPolicy::None,

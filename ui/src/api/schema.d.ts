@@ -2926,7 +2926,7 @@ export interface components {
             cpu_millis: number;
             /**
              * Format: int64
-             * @description Bytes of disk that a guest may write. They are kept in memory.
+             * @description Bytes of disk that a guest may write.
              */
             disk_bytes: number;
             /**
@@ -3203,7 +3203,7 @@ export interface components {
             credit?: components["schemas"]["Money"] | null;
             /**
              * Format: int64
-             * @description Bytes of disk. They are kept in memory.
+             * @description Bytes of disk.
              * @default null
              */
             disk_bytes?: number | null;
@@ -3211,6 +3211,12 @@ export interface components {
             fetch_within?: components["schemas"]["Seconds"] | null;
             /** @default null */
             grace?: components["schemas"]["Seconds"] | null;
+            /**
+             * Format: int64
+             * @description The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
+             * @default null
+             */
+            io_rate?: number | null;
             /** @default null */
             longest?: components["schemas"]["Seconds"] | null;
             /**
@@ -3450,6 +3456,11 @@ export interface components {
             fetch_within: components["schemas"]["Seconds"];
             /** @description From a freeze, or the end of the term, to the stop. */
             grace: components["schemas"]["Seconds"];
+            /**
+             * Format: int64
+             * @description The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
+             */
+            io_rate?: number;
             /** @description The longest term of one lease, before renewals. */
             longest: components["schemas"]["Seconds"];
             /**

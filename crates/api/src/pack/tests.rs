@@ -45,6 +45,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
         notice: None,
         network_rate: 0,
+        io_rate: 0,
     };
     let resources = Resources { cpu_millis: 1_000, memory: 1 << 30, disk: 0 };
     let share = Share {

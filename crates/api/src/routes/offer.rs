@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use node::engine::capacity;
+use node::machine::guest::Writable;
 use node::machine::inventory::{Inventory, inventory};
 use node::model;
 use node::model::power::CORE_HOUR;
@@ -22,7 +23,11 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
         let (lent, standing) = (state.market.share.as_ref(), state.market.standing(core.now()));
         MyOffer {
             share: lent.map(Share::from),
-            suggested: (&share::suggested(&inventory, &state.market.speed.unwrap_or(share::UNMEASURED)))
+            suggested: (&share::suggested(
+                &inventory,
+                Writable::here(),
+                &state.market.speed.unwrap_or(share::UNMEASURED),
+            ))
                 .into(),
             speed: state.market.speed.map(Into::into),
             floor: state.owner.power.as_ref().and_then(|power| power.cost(CORE_HOUR).ok()).map(Into::into),
@@ -45,12 +50,18 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
 #[utoipa::path(put, path = "/v1/offer", tag = "offer", request_body = ShareWish, responses((status = 200, body = MyOffer)))]
 pub async fn set(State(door): State<Door>, Body(wish): Body<ShareWish>) -> Result<Json<MyOffer>, Problem> {
     let inventory = look_around(&door).await?;
-    let market = door.node.look(|core| core.engine().state().market.clone()).await?;
+    let (market, taken) = door
+        .node
+        .look(|core| {
+            let state = core.engine().state();
+            (state.market.clone(), capacity::promised(&state.lease, core.now()).disk)
+        })
+        .await?;
     // A machine that was not measured can lend nothing, as the engine says.
     let speed = market.speed.unwrap_or(share::UNMEASURED);
-    let start = market.share.unwrap_or_else(|| share::suggested(&inventory, &speed));
+    let start = market.share.unwrap_or_else(|| share::suggested(&inventory, Writable::here(), &speed));
     let wanted = share::with(start, &wish, &speed)?;
-    fits(&wanted, &inventory)?;
+    fits(&wanted, &inventory, Writable::here(), taken)?;
     door.node.share(Some(wanted)).await?;
     show(State(door)).await
 }
@@ -62,18 +73,29 @@ pub async fn unset(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
     show(State(door)).await
 }
 
-/// Nobody can lend what they do not have. A guest's disk lives in memory, so the two are counted together.
-fn fits(wanted: &model::Share, inventory: &Inventory) -> Result<(), Problem> {
+/// Nobody can lend what they do not have. `taken` is what leases and volumes have of the disk already. Where what guests
+/// write lives in memory, it is counted as such.
+fn fits(wanted: &model::Share, inventory: &Inventory, writable: Writable, taken: u64) -> Result<(), Problem> {
     let resources = &wanted.resources;
     let too_much = |detail: String| {
         let problem = Problem::new(StatusCode::CONFLICT, "more_than_there_is", detail);
         Err(problem.hint("`sublet offer show` says what would be sensible to lend."))
     };
-    let ram = resources.memory.saturating_add(resources.disk);
-    if ram > inventory.memory_total {
-        let (ram, there) = (model::resources::bytes(ram), model::resources::bytes(inventory.memory_total));
+    let bytes = model::resources::bytes;
+    let (ram, there) = (writable.most_memory(resources.memory, resources.disk), inventory.memory_total);
+    if ram > there {
+        let what = match writable {
+            Writable::Memory => "memory and disk together, which both live in memory,",
+            Writable::Disk => "memory, with a quarter more for small disks, which live in it,",
+        };
+        return too_much(format!("{what} are {}, and this machine has {}", bytes(ram), bytes(there)));
+    }
+    let there = inventory.disk_free.saturating_add(taken);
+    if writable == Writable::Disk && resources.disk > there {
         return too_much(format!(
-            "memory and disk together are {ram}, and this machine has {there} of memory, in which both live"
+            "{} of disk are wanted, and this machine has {} free",
+            bytes(resources.disk),
+            bytes(there)
         ));
     }
     if resources.cpu_millis > inventory.cores_usable.saturating_mul(1_000) {

@@ -163,7 +163,7 @@ pub struct Resources {
     pub cpu_millis: u32,
     /// Bytes of memory.
     pub memory_bytes: u64,
-    /// Bytes of disk that a guest may write. They are kept in memory.
+    /// Bytes of disk that a guest may write.
     pub disk_bytes: u64,
 }
 

@@ -148,6 +148,9 @@ pub struct Terms {
     /// The most bytes between a guest and the outside in a second, each way; nought: no limit.
     #[serde(default)]
     pub network_rate: u64,
+    /// The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
+    #[serde(default)]
+    pub io_rate: u64,
     /// How long the owner may let the guest stand still, at once, before the lease is closed; none: as long as it lasts.
     #[serde(default)]
     pub notice: Option<Seconds>,
@@ -166,6 +169,7 @@ impl Terms {
             start_within: Seconds(terms.start_within),
             renewal: terms.renewal.into(),
             network_rate: terms.network_rate,
+            io_rate: terms.io_rate,
             notice: terms.notice.map(Seconds),
         }
     }
@@ -183,6 +187,7 @@ impl From<&Terms> for model::Terms {
             start_within: terms.start_within.0,
             renewal: terms.renewal.into(),
             network_rate: terms.network_rate,
+            io_rate: terms.io_rate,
             notice: terms.notice.map(|seconds| seconds.0),
         }
     }
@@ -277,7 +282,7 @@ pub struct ShareWish {
     pub cpu_millis: Option<u32>,
     /// Bytes of memory.
     pub memory_bytes: Option<u64>,
-    /// Bytes of disk. They are kept in memory.
+    /// Bytes of disk.
     pub disk_bytes: Option<u64>,
     /// All three prices.
     pub prices: Option<Prices>,
@@ -305,6 +310,8 @@ pub struct ShareWish {
     pub network: Option<Network>,
     /// The most bytes between a guest and the outside in a second, each way; nought: no limit.
     pub network_rate: Option<u64>,
+    /// The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
+    pub io_rate: Option<u64>,
     /// Where the machine says it is.
     pub region: Option<String>,
 }

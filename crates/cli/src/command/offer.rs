@@ -33,7 +33,7 @@ struct SetArgs {
     /// Memory in all.
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     memory: Option<u64>,
-    /// Disk in all. It is kept in memory.
+    /// Disk in all.
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     disk: Option<u64>,
     #[command(flatten)]
@@ -66,6 +66,10 @@ struct SetArgs {
     /// The most bytes between a guest and the outside in a second, each way, such as 2M; 0 for no limit.
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     net_rate: Option<u64>,
+    /// The most bytes that a guest may read, and as many that it may write, on its disk in a second, such as 50M; 0 for no
+    /// limit. `sublet doctor` says whether this computer can enforce it.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    io_rate: Option<u64>,
     /// How long the owner may let a guest stand still, at once, before its lease is closed.
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     notice: Option<Seconds>,
@@ -157,6 +161,7 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
         audience: args.audience.map(Into::into),
         network: args.net,
         network_rate: args.net_rate,
+        io_rate: args.io_rate,
         region: args.region,
     }
 }
@@ -253,6 +258,7 @@ fn words(share: &Share) -> String {
         ("credit", if terms.credit.micros == 0 { String::new() } else { terms.credit.text.clone() }),
         ("for", whom(share)),
         ("reach", reach(share)),
+        ("disk rate", disk_rate(terms.io_rate)),
         ("region", share.region.clone()),
     ])
 }
@@ -261,6 +267,14 @@ fn whom(share: &Share) -> String {
     match share.audience {
         api::shapes::Audience::Everyone => String::new(),
         api::shapes::Audience::Known => "people you know".to_owned(),
+    }
+}
+
+fn disk_rate(rate: u64) -> String {
+    if rate == 0 {
+        String::new()
+    } else {
+        format!("at most {} a second, reading and writing each", bytes(rate))
     }
 }
 

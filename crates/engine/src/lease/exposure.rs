@@ -57,6 +57,7 @@ mod tests {
         start_within: Span::minutes(1),
         renewal: RenewalTerms::Never,
         network_rate: 0,
+        io_rate: 0,
         notice: None,
     };
 

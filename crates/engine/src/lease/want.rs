@@ -3,7 +3,7 @@
 use super::{Lease, Outcome, State, choice, deal, run};
 use crate::{Effect, Topic};
 use model::message::Request;
-use model::{Phase, Side, Span, Timestamp};
+use model::{Phase, Side, Span, Terms, Timestamp};
 
 /// How long after the end the other party is still told what it has not acknowledged.
 const TOLD_FOR: Span = Span::days(7);
@@ -85,8 +85,15 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         }),
         Phase::Starting => {
             let (workload, resources) = (lease.contract.workload.clone(), lease.contract.resources);
-            let network_rate = lease.contract.rules.network_rate;
-            effects.push(Effect::Start { lease: id, workload, resources, network_rate, grace: ALONE });
+            let Terms { network_rate, io_rate, .. } = lease.contract.rules;
+            effects.push(Effect::Start {
+                lease: id,
+                workload,
+                resources,
+                network_rate,
+                io_rate,
+                grace: ALONE,
+            });
         }
         Phase::Running | Phase::Throttled { .. } => {
             if lease.slowed {

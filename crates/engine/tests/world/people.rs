@@ -54,6 +54,7 @@ pub fn rules() -> Terms {
         start_within: Span::seconds(30),
         renewal: RenewalTerms::Automatic { longest: Span::hours(2) },
         network_rate: 0,
+        io_rate: 0,
         notice: None,
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{LimitError, Os, Remedy};
 use super::record::Usage;
 use super::spec::{GuestId, LimitName, Limits};
+use super::writable::Writable;
 
 /// The groups that we may divide among guests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub enum Hierarchy {
         memory: PathBuf,
         /// Limits processes.
         pids: PathBuf,
+        /// Limits reading and writing on disks, if the kernel can.
+        #[serde(default)]
+        blkio: Option<PathBuf>,
         /// Freezes.
         unified: PathBuf,
     },
@@ -39,6 +43,9 @@ pub enum Hierarchy {
     V2 {
         /// Has all controllers enabled for its children.
         parent: PathBuf,
+        /// Whether that of reading and writing is among them.
+        #[serde(default)]
+        io: bool,
     },
 }
 
@@ -88,11 +95,19 @@ impl Hierarchy {
     pub fn counts_swap(&self) -> bool {
         match self {
             Hierarchy::V1 { memory, .. } => memory.join("memory.memsw.limit_in_bytes").exists(),
-            Hierarchy::V2 { parent } => {
+            Hierarchy::V2 { parent, .. } => {
                 let controllers = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
                 controllers.split_whitespace().any(|name| name == "memory")
                     && Path::new("/proc/swaps").exists()
             }
+        }
+    }
+
+    /// Whether reading and writing can be limited to a rate.
+    pub fn limits_io(&self) -> bool {
+        match self {
+            Hierarchy::V1 { blkio, .. } => blkio.is_some(),
+            Hierarchy::V2 { io, .. } => *io,
         }
     }
 
@@ -112,7 +127,7 @@ impl Hierarchy {
 
 impl Group {
     /// Makes the groups and sets the limits in them.
-    pub fn create(&self, limits: &Limits) -> Result<(), LimitError> {
+    pub fn create(&self, limits: &Limits, writable: Writable) -> Result<(), LimitError> {
         for (limit, dir) in self.dirs() {
             make_dir(&dir).map_err(|os| LimitError::NoGroup { limit, dir, os })?;
         }
@@ -120,6 +135,7 @@ impl Group {
         // A quarter of the usual share for each core: the owner's programs come first where both want the processor.
         let shares = (u64::from(limits.cpu_millis) * 256 / 1000).max(2);
         let pids = limits.pids.saturating_add(RUNTIME_PIDS);
+        let ram = limits.ram(writable);
         let set = |limit, dir: &Path, file: &str, value: u64| write(limit, dir.join(file), value.to_string());
         match &self.hierarchy {
             Hierarchy::V1 { cpu: cpus, memory, pids: processes, .. } => {
@@ -128,25 +144,48 @@ impl Group {
                 set(LimitName::Cpu, &cpus, "cpu.cfs_period_us", PERIOD)?;
                 set(LimitName::Cpu, &cpus, "cpu.cfs_quota_us", cpu)?;
                 set(LimitName::Cpu, &cpus, "cpu.shares", shares)?;
-                set(LimitName::Memory, &memory, "memory.limit_in_bytes", limits.ram())?;
+                set(LimitName::Memory, &memory, "memory.limit_in_bytes", ram)?;
                 if memory.join("memory.memsw.limit_in_bytes").exists() {
-                    set(LimitName::Memory, &memory, "memory.memsw.limit_in_bytes", limits.ram())?;
+                    set(LimitName::Memory, &memory, "memory.memsw.limit_in_bytes", ram)?;
                 } else {
                     // A kernel that does not count swap: then the guest gets none.
                     set(LimitName::Memory, &memory, "memory.swappiness", 0)?;
                 }
                 set(LimitName::Pids, &processes, "pids.max", pids.into())
             }
-            Hierarchy::V2 { parent } => {
+            Hierarchy::V2 { parent, .. } => {
                 let dir = parent.join(&self.name);
                 write(LimitName::Cpu, dir.join("cpu.max"), format!("{cpu} {PERIOD}"))?;
                 set(LimitName::Cpu, &dir, "cpu.weight", (shares * 100 / 1024).clamp(1, 10_000))?;
-                set(LimitName::Memory, &dir, "memory.max", limits.ram())?;
+                set(LimitName::Memory, &dir, "memory.max", ram)?;
                 if dir.join("memory.swap.max").exists() {
                     set(LimitName::Memory, &dir, "memory.swap.max", 0)?;
                 }
                 set(LimitName::Pids, &dir, "pids.max", pids.into())
             }
+        }
+    }
+
+    /// Limits reading, and writing, on a disk to so many bytes in a second; nought: no limit. Where the kernel cannot, the
+    /// owner is told so by [`Hierarchy::limits_io`].
+    pub fn limit_io(&self, device: (u32, u32), rate: u64) -> Result<(), LimitError> {
+        if rate == 0 {
+            return Ok(());
+        }
+        let (major, minor) = device;
+        match &self.hierarchy {
+            Hierarchy::V1 { blkio: Some(blkio), .. } => {
+                let dir = blkio.join(&self.name);
+                ["read", "write"].into_iter().try_for_each(|way| {
+                    let file = dir.join(format!("blkio.throttle.{way}_bps_device"));
+                    write(LimitName::Io, file, format!("{major}:{minor} {rate}"))
+                })
+            }
+            Hierarchy::V2 { parent, io: true } => {
+                let file = parent.join(&self.name).join("io.max");
+                write(LimitName::Io, file, format!("{major}:{minor} rbps={rate} wbps={rate}"))
+            }
+            Hierarchy::V1 { blkio: None, .. } | Hierarchy::V2 { io: false, .. } => Ok(()),
         }
     }
 
@@ -172,7 +211,7 @@ impl Group {
             Hierarchy::V1 { cpu, .. } => {
                 fs::write(cpu.join(&self.name).join("cpu.cfs_quota_us"), quota.to_string())
             }
-            Hierarchy::V2 { parent } => {
+            Hierarchy::V2 { parent, .. } => {
                 fs::write(parent.join(&self.name).join("cpu.max"), format!("{quota} {PERIOD}"))
             }
         }
@@ -224,7 +263,7 @@ impl Group {
                     number(pids.join(&self.name).join("pids.current")),
                 )
             }
-            Hierarchy::V2 { parent } => {
+            Hierarchy::V2 { parent, .. } => {
                 let dir = parent.join(&self.name);
                 (
                     keyed_in(dir.join("cpu.stat"), "usage_usec").map(|us| us / 1000),
@@ -280,20 +319,24 @@ impl Group {
     fn dirs(&self) -> Vec<(LimitName, PathBuf)> {
         let own = |limit, parent: &Path| (limit, parent.join(&self.name));
         match &self.hierarchy {
-            Hierarchy::V1 { cpu, cpuacct, memory, pids, unified } => vec![
-                own(LimitName::Cpu, cpu),
-                own(LimitName::Cpu, cpuacct),
-                own(LimitName::Memory, memory),
-                own(LimitName::Pids, pids),
-                own(LimitName::Freezing, unified),
-            ],
-            Hierarchy::V2 { parent } => vec![own(LimitName::Memory, parent)],
+            Hierarchy::V1 { cpu, cpuacct, memory, pids, blkio, unified } => [
+                blkio.as_ref().map(|blkio| own(LimitName::Io, blkio)),
+                Some(own(LimitName::Cpu, cpu)),
+                Some(own(LimitName::Cpu, cpuacct)),
+                Some(own(LimitName::Memory, memory)),
+                Some(own(LimitName::Pids, pids)),
+                Some(own(LimitName::Freezing, unified)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            Hierarchy::V2 { parent, .. } => vec![own(LimitName::Memory, parent)],
         }
     }
 
     fn unified(&self) -> PathBuf {
         match &self.hierarchy {
-            Hierarchy::V1 { unified: parent, .. } | Hierarchy::V2 { parent } => parent.join(&self.name),
+            Hierarchy::V1 { unified: parent, .. } | Hierarchy::V2 { parent, .. } => parent.join(&self.name),
         }
     }
 }
@@ -302,7 +345,7 @@ impl Group {
 pub fn guests_cpu(hierarchy: &Hierarchy) -> u64 {
     let parent = match hierarchy {
         Hierarchy::V1 { cpuacct, .. } => cpuacct,
-        Hierarchy::V2 { parent } => parent,
+        Hierarchy::V2 { parent, .. } => parent,
     };
     let groups = fs::read_dir(parent).into_iter().flatten().filter_map(|entry| entry.ok());
     let guests =
@@ -350,7 +393,7 @@ impl Mounts {
             }
         }
         // Named hierarchies (`name=systemd`) limit nothing, and stand on pure version 2 machines too.
-        mounts.v1.retain(|(name, _)| ["cpu", "cpuacct", "memory", "pids"].contains(&name.as_str()));
+        mounts.v1.retain(|(name, _)| ["cpu", "cpuacct", "memory", "pids", "blkio"].contains(&name.as_str()));
         mounts
     }
 }
@@ -379,8 +422,15 @@ fn find_v1(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
         cpuacct: ours("cpuacct", LimitName::Cpu)?,
         memory: ours("memory", LimitName::Memory)?,
         pids: ours("pids", LimitName::Pids)?,
+        blkio: ours("blkio", LimitName::Io).ok().filter(|own| can_throttle(own)),
         unified,
     })
+}
+
+/// Not every kernel can, and not everybody may, who has the groups that guests cannot do without.
+fn can_throttle(blkio: &Path) -> bool {
+    blkio.join("blkio.throttle.read_bps_device").exists()
+        && rustix::fs::access(blkio, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 fn find_v2(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
@@ -408,7 +458,10 @@ fn find_v2(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
         }
         enable(&parent).map_err(|_| missing(controller, Remedy::Delegate))?;
     }
-    Ok(Hierarchy::V2 { parent })
+    let enable = |dir: &Path| fs::write(dir.join("cgroup.subtree_control"), "+io").is_ok();
+    let from_root = parent.parent() != Some(root.as_path()) || enable(root);
+    let io = from_root && enable(&parent);
+    Ok(Hierarchy::V2 { parent, io })
 }
 
 fn own_v2_group(root: &Path) -> Option<PathBuf> {

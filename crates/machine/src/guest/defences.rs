@@ -75,6 +75,7 @@ impl Defences {
             pids: 10_000,
             open_files: 100_000,
             log_bytes: 1 << 30,
+            io_rate: 0,
         }
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::record::Loss;
 use super::spec::{GuestId, LimitName, SpecError};
+use crate::volume::VolumeError;
 
 /// Why a guest cannot be had, or cannot be spoken to.
 #[derive(Debug, Error)]
@@ -70,6 +71,9 @@ pub enum GuestError {
         /// What the guest's network said.
         source: io::Error,
     },
+    /// Its disk could not be made.
+    #[error("the guest's disk: {0}")]
+    Disk(VolumeError),
     /// Another program could not be begun in it.
     #[error(transparent)]
     Exec(#[from] ExecRefusal),

@@ -29,10 +29,11 @@ use super::log::{self, LogChunk};
 use super::processes::{self, Processes};
 use super::record::{Ending, GuestDir, Loss, Orders, Usage};
 use super::runtime::Runtime;
-use super::spec::{GuestId, GuestSpec};
+use super::spec::{GuestId, GuestSpec, Limits};
 use super::supervisor::RUNNING;
 use super::watch::{ANSWER_WITHIN, Shared, Starting, ask};
 use super::wire::{Family, Request};
+use super::writable::{self, Writable};
 use super::{GuestEvent, GuestSeen, GuestState};
 use crate::network::Outside;
 
@@ -42,6 +43,8 @@ pub struct Guests {
     /// How to run this program as a supervisor.
     supervisor: Vec<OsString>,
     runtime: Option<Runtime>,
+    /// Where guests write, whatever their size.
+    writable: Option<Writable>,
     preparing: Mutex<()>,
 }
 
@@ -69,6 +72,7 @@ impl Guests {
             shared: Arc::new(Shared::new(root, events, outside)),
             supervisor,
             runtime: Runtime::find(),
+            writable: None,
             preparing: Mutex::default(),
         })
     }
@@ -77,6 +81,17 @@ impl Guests {
     pub fn with_runtime(mut self, runtime: Runtime) -> Guests {
         self.runtime = Some(runtime);
         self
+    }
+
+    /// Keeps what guests write here instead of in the best place.
+    pub fn with_writable(mut self, writable: Writable) -> Guests {
+        self.writable = Some(writable);
+        self
+    }
+
+    /// Where a guest with these limits writes.
+    pub fn writable(&self, limits: &Limits) -> Writable {
+        self.writable.unwrap_or_else(|| Writable::here().for_guest(limits))
     }
 
     /// What runs guests, if there is anything that can.
@@ -146,7 +161,10 @@ impl Guests {
             };
         }
         let (orders, lock) = self.prepare(spec, &dir).await?;
-        let started = self.launch(&dir, &orders, lock).await;
+        let started = match self.make_disk(&dir, &orders).await {
+            Ok(()) => self.launch(&dir, &orders, lock).await,
+            Err(error) => Err(error),
+        };
         if started.is_err() {
             // The first error tells; what could not be removed is found by the next `seen`.
             let _ = self.shared.clear(&dir, &orders).await;
@@ -320,9 +338,27 @@ impl Guests {
         let others = self.shared.ids()?.into_iter().filter_map(|id| self.shared.dir(&id).orders().ok());
         let taken: HashSet<Ids> = others.map(|orders| orders.ids).collect();
         let ids = Ids::for_guest(&spec.id, &taken)?;
-        let orders = Orders { spec: spec.clone(), ids, hierarchy, runtime, defences: Defences::default() };
+        let orders = Orders {
+            spec: spec.clone(),
+            ids,
+            hierarchy,
+            runtime,
+            writable: self.writable(&spec.limits),
+            defences: Defences::default(),
+        };
         let lock = dir.create(&orders).doing("make the guest's directory")?;
         Ok((orders, lock))
+    }
+
+    async fn make_disk(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+        if orders.writable == Writable::Memory {
+            return Ok(());
+        }
+        // One at a time, or two would make the same blank one.
+        let _turn = self.preparing.lock().await;
+        let (root, dir, limits) = (self.shared.root().to_owned(), dir.path().to_owned(), orders.spec.limits);
+        let made = tokio::task::spawn_blocking(move || writable::make(&root, &dir, &limits)).await;
+        made.map_err(io::Error::other).doing("make the guest's disk")?.map_err(GuestError::Disk)
     }
 
     async fn launch(&self, dir: &GuestDir, orders: &Orders, lock: File) -> Result<(), GuestError> {

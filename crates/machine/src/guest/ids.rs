@@ -77,6 +77,14 @@ impl Ids {
         user.checked_sub(first).filter(|id| *id < self.count()).unwrap_or(u32::MAX)
     }
 
+    /// Who the runtime, and the guest's root, are on this machine.
+    pub fn runtime_and_root(&self) -> (u32, u32) {
+        match self {
+            Ids::Own { base } => (*base, base + 1),
+            Ids::Subordinate { uid, first_uid, .. } => (*uid, *first_uid),
+        }
+    }
+
     /// The map of a namespace in which a layer's ids are the guest's; only root can show layers that way.
     pub fn layer_map(&self) -> Option<String> {
         match self {

@@ -27,6 +27,7 @@ pub(crate) mod sys;
 mod warden;
 mod watch;
 mod wire;
+mod writable;
 
 pub(crate) use self::cgroup::{Hierarchy, RUNTIME_PIDS, guests_cpu};
 pub use self::error::{ExecRefusal, GuestError, IdsError, LimitError, Os, Remedy, StartError};
@@ -42,9 +43,11 @@ pub(crate) use self::runtime::find_in_path;
 pub use self::settings::{Restart, Settings, Tmpfs, signal_number};
 pub use self::spec::{Grace, GuestId, GuestSpec, LimitName, Limits, SpecError};
 pub use self::supervisor::{supervise, supervise_without};
+pub use self::writable::Writable;
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use self::record::Ending;
 use self::wire::LiveState;
@@ -109,14 +112,22 @@ pub enum GuestState {
     },
 }
 
+const DISK_GONE_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is left on this machine of a guest that was removed: a directory, a control group, a mount.
 pub(crate) fn remains(root: &Path, id: &GuestId) -> Option<String> {
     let dir = root.join(id.to_string());
+    // The kernel writes out what a guest left before it lets go of the disk.
+    let begun = Instant::now();
+    while writable::left(&dir).is_some() && begun.elapsed() < DISK_GONE_WITHIN {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let disk = writable::left(&dir);
     let group = Hierarchy::find().ok().and_then(|hierarchy| hierarchy.group(id).left());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = mounts.lines().find(|line| line.contains(&id.to_string())).map(str::to_owned);
     let dir = Some(dir).filter(|dir| dir.exists());
-    dir.or(group).map(|path| path.display().to_string()).or(mount)
+    dir.or(group).or(disk).map(|path| path.display().to_string()).or(mount)
 }
 
 impl Ending {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/guests/<id>/orders.json   what the node decided; never changed
+//!                  disk          what it may write, until its supervisor has it
 //!                  lock          held by the supervisor for as long as it lives, from before it was born
 //!                  control       the supervisor's socket
 //!                  log.<offset>  what the guest printed, the newest two pieces
@@ -26,6 +27,7 @@ use super::error::StartError;
 use super::ids::Ids;
 use super::runtime::Runtime;
 use super::spec::{GuestId, GuestSpec};
+use super::writable::Writable;
 
 /// All that a supervisor needs to know, decided beforehand by the node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct Orders {
     pub hierarchy: Hierarchy,
     /// What runs it.
     pub runtime: Runtime,
+    /// Where it writes.
+    #[serde(default)]
+    pub writable: Writable,
     /// Never written down: see [`Defences`].
     #[serde(skip)]
     pub defences: Defences,
@@ -99,7 +104,8 @@ pub struct Usage {
     /// Times that its program was begun again.
     #[serde(default)]
     pub restarts: u32,
-    /// Bytes of that memory that the kernel would take back at once: pages of files that nobody used lately.
+    /// Bytes of that memory that no process holds: what the kernel would take back at once, pages of files that nobody used
+    /// lately; and its disk, where that is in memory.
     #[serde(default)]
     pub cache_bytes: u64,
     /// Bytes that it wrote over its image and that are still there.
@@ -113,7 +119,7 @@ pub struct Usage {
 impl Usage {
     /// Bytes of memory that its processes hold: without its disk, and what the kernel would take back at once.
     pub fn working_memory(&self) -> u64 {
-        self.memory_bytes.saturating_sub(self.cache_bytes).saturating_sub(self.disk_bytes)
+        self.memory_bytes.saturating_sub(self.cache_bytes)
     }
 }
 

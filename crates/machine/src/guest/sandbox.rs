@@ -10,7 +10,7 @@
 //! ```text
 //! /mnt        scratch: config.json, and the runtime's own files
 //! /mnt/l0 ..  the image's layers, read-only, lowest first
-//! /mnt/top    what the guest writes: a tmpfs of a fixed size
+//! /mnt/top    what the guest writes: a file system of a fixed size, on the disk or in memory
 //! /mnt/root   all of them, laid over each other, and volumes in it
 //! ```
 
@@ -74,6 +74,8 @@ pub struct Inheritance {
     pub stdio: Stdio,
     /// The guest's volumes, likewise.
     pub volumes: Vec<OwnedFd>,
+    /// What it may write over its image, if that lies on the disk.
+    pub disk: Option<OwnedFd>,
 }
 
 /// From the supervisor: the process has its ids.
@@ -132,11 +134,11 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
 
 /// Runs in the first process, which becomes the guest's warden. What goes wrong before is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { entrance, channel, layers, volumes, stdio } = inheritance;
+    let Inheritance { entrance, channel, layers, volumes, disk, stdio } = inheritance;
     let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
     let begun = limited
-        .and_then(|()| let_go(&channel, layers.as_deref(), &volumes, &stdio))
-        .and_then(|()| build(orders, channel.as_fd(), layers, volumes))
+        .and_then(|()| let_go(&channel, layers.as_deref(), volumes.iter().chain(&disk), &stdio))
+        .and_then(|()| build(orders, channel.as_fd(), layers, volumes, disk))
         .and_then(|root| Warden::begin(orders, channel.as_fd(), root, stdio));
     match begun {
         Ok(mut warden) => process::exit(warden.stay()),
@@ -148,15 +150,15 @@ pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
 }
 
 /// Closes what the supervisor has open: its lock, its socket, its way to the node.
-fn let_go(
-    channel: &OwnedFd,
-    layers: Option<&[OwnedFd]>,
-    volumes: &[OwnedFd],
-    stdio: &Stdio,
+fn let_go<'a>(
+    channel: &'a OwnedFd,
+    layers: Option<&'a [OwnedFd]>,
+    disks: impl Iterator<Item = &'a OwnedFd>,
+    stdio: &'a Stdio,
 ) -> Result<(), StartError> {
     let (input, outputs) = stdio;
     let kept =
-        [channel].into_iter().chain(layers.into_iter().flatten()).chain(volumes).chain(input).chain(outputs);
+        [channel].into_iter().chain(layers.into_iter().flatten()).chain(disks).chain(input).chain(outputs);
     let kept: Vec<BorrowedFd<'_>> = kept.map(AsFd::as_fd).collect();
     let null = || {
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -174,6 +176,7 @@ fn build(
     channel: BorrowedFd<'_>,
     layers: Option<Vec<OwnedFd>>,
     volumes: Vec<OwnedFd>,
+    disk: Option<OwnedFd>,
 ) -> Result<OwnedFd, StartError> {
     if !matches!(wire::receive::<String>(channel), Ok(Some((word, _))) if word == GO) {
         process::exit(1);
@@ -193,7 +196,7 @@ fn build(
         Some(layers) => layers,
         None => orders.spec.layers.iter().map(|path| clone_mount(path)).collect::<Result<_, _>>()?,
     };
-    let root = lay_over_each_other(&layers, orders)?;
+    let root = lay_over_each_other(&layers, disk, orders)?;
     if let Some(groups) = groups {
         fs::create_dir(GROUPS)
             .and_then(|()| Ok(move_mount(groups, "", CWD, GROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
@@ -250,7 +253,11 @@ fn open_loopback() -> io::Result<()> {
 }
 
 /// Mounts everything and stands in the scratch directory afterwards. Returns the guest's root directory.
-fn lay_over_each_other(layers: &[OwnedFd], orders: &Orders) -> Result<OwnedFd, StartError> {
+fn lay_over_each_other(
+    layers: &[OwnedFd],
+    disk: Option<OwnedFd>,
+    orders: &Orders,
+) -> Result<OwnedFd, StartError> {
     let (limits, defences) = (&orders.spec.limits, orders.defences);
     let tmpfs = |at: &str, size: u64, inodes: u64| {
         let options =
@@ -269,15 +276,18 @@ fn lay_over_each_other(layers: &[OwnedFd], orders: &Orders) -> Result<OwnedFd, S
             .map_err(StartError::sandbox(format!("mount layer {i} of the image")))?;
     }
 
-    // The three are the file system's root and the two directories in it.
-    fs::create_dir(DISK)
-        .and_then(|()| tmpfs(DISK, limits.disk, limits.inodes.saturating_add(3)))
-        .and_then(|()| fs::create_dir("top/upper"))
-        .and_then(|()| fs::create_dir("top/work"))
-        .and_then(|()| fs::create_dir("root"))
-        // The guest's own root, not the runtime's, owns "/".
-        .and_then(|()| Ok(give_to_guest_root(CWD, "top/upper")?))
-        .map_err(StartError::sandbox("make the guest's disk"))?;
+    let top = match disk {
+        Some(disk) => fs::create_dir(DISK)
+            .and_then(|()| Ok(move_mount(disk, "", CWD, DISK, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)),
+        // The three are the file system's root and the two directories in it.
+        None => fs::create_dir(DISK)
+            .and_then(|()| tmpfs(DISK, limits.disk, limits.inodes.saturating_add(3)))
+            .and_then(|()| fs::create_dir("top/upper"))
+            .and_then(|()| fs::create_dir("top/work"))
+            // The guest's own root, not the runtime's, owns "/".
+            .and_then(|()| Ok(give_to_guest_root(CWD, "top/upper")?)),
+    };
+    top.and_then(|()| fs::create_dir("root")).map_err(StartError::sandbox("make the guest's disk"))?;
 
     let own = |on: bool, flag| if on { flag } else { MountFlags::empty() };
     let lower: Vec<String> = (0..layers.len()).rev().map(|i| format!("l{i}")).collect();

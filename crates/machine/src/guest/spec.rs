@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::mounts::Mount;
 use super::settings::Settings;
+use super::writable::Writable;
 
 use crate::network::Network;
 
@@ -110,7 +111,7 @@ pub struct Limits {
     pub cpu_millis: u32,
     /// Bytes of memory, swap included.
     pub memory: u64,
-    /// Bytes that it may write over its image. They are kept in memory (a sized tmpfs): see [`Limits::ram`].
+    /// Bytes that it may write over its image.
     pub disk: u64,
     /// Files that it may make over its image.
     pub inodes: u64,
@@ -120,13 +121,19 @@ pub struct Limits {
     pub open_files: u64,
     /// Bytes of output that are kept, the newest.
     pub log_bytes: u64,
+    /// Bytes that it may read, and as many that it may write, on its disk in a second; nought: no limit.
+    #[serde(default)]
+    pub io_rate: u64,
 }
 
 impl Limits {
-    /// Bytes of this machine's memory that the guest can fill: what it writes over its image lives in memory and is
-    /// charged to it beside `memory`, so that a full disk does not starve its programs. A host promises this sum.
-    pub fn ram(&self) -> u64 {
-        self.memory.saturating_add(self.disk)
+    /// Bytes of this machine's memory that the guest can fill. What it writes over its image is charged to it beside
+    /// `memory` where it lives in memory, so that a full disk does not starve its programs. A host promises this sum.
+    pub fn ram(&self, writable: Writable) -> u64 {
+        match writable {
+            Writable::Memory => self.memory.saturating_add(self.disk),
+            Writable::Disk => self.memory,
+        }
     }
 
     /// Files that it may make in /dev/shm.
@@ -206,6 +213,8 @@ pub enum LimitName {
     Pids,
     OpenFiles,
     LogBytes,
+    /// Reading and writing on the disk.
+    Io,
     /// Not a limit of the lease, but the owner's right to have the machine back at once.
     Freezing,
 }
@@ -220,6 +229,7 @@ impl fmt::Display for LimitName {
             LimitName::Pids => "processes",
             LimitName::OpenFiles => "open files",
             LimitName::LogBytes => "log (bytes)",
+            LimitName::Io => "reading and writing (bytes a second)",
             LimitName::Freezing => "freezing",
         })
     }
@@ -306,6 +316,7 @@ mod tests {
                 pids: 16,
                 open_files: 256,
                 log_bytes: 1 << 20,
+                io_rate: 0,
             },
             network: Network::default(),
             mounts: Vec::new(),
@@ -343,7 +354,8 @@ mod tests {
     }
 
     #[test]
-    fn a_written_disk_is_memory_that_the_host_must_have() {
-        assert_eq!(spec().limits.ram(), 80 << 20);
+    fn a_disk_in_memory_is_memory_that_the_host_must_have() {
+        assert_eq!(spec().limits.ram(Writable::Memory), 80 << 20);
+        assert_eq!(spec().limits.ram(Writable::Disk), 64 << 20);
     }
 }

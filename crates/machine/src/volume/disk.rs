@@ -18,6 +18,7 @@ use super::VolumeError;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
 
 /// `struct loop_info64` of linux/loop.h.
 #[repr(C)]
@@ -83,14 +84,14 @@ pub fn grow(path: &Path, size: u64) -> Result<(), VolumeError> {
     run("resize2fs", Command::new("resize2fs").arg(path))
 }
 
-fn reserve(file: &File, path: &Path, size: u64) -> Result<(), VolumeError> {
+pub(crate) fn reserve(file: &File, path: &Path, size: u64) -> Result<(), VolumeError> {
     rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size).map_err(|errno| match errno {
         rustix::io::Errno::NOSPC => VolumeError::Full { needed: size },
         errno => VolumeError::io("take room on the disk for", path)(errno),
     })
 }
 
-fn run(program: &'static str, command: &mut Command) -> Result<(), VolumeError> {
+pub(crate) fn run(program: &'static str, command: &mut Command) -> Result<(), VolumeError> {
     run_with(program, command, &[0])
 }
 
@@ -125,23 +126,37 @@ impl Drop for Mounted {
 /// the guest alone to do.
 pub fn attach(disk: &Path, at: &Path) -> Result<Mounted, VolumeError> {
     fs::create_dir_all(at).map_err(VolumeError::io("make the directory", at))?;
-    let device = loop_device(disk).map_err(VolumeError::io("attach", disk))?;
+    let device = loop_device(disk, Cache::Kept).map_err(VolumeError::io("attach", disk))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     // Errors stop the writing, and do not stop the machine, whatever the file system says itself.
     mount(&device.path, at, "ext4", flags, c"errors=remount-ro").map_err(VolumeError::io("mount", disk))?;
     Ok(Mounted { at: at.to_path_buf() })
 }
 
-struct LoopDevice {
-    path: String,
+/// A loop device that goes when it was mounted and is so no longer.
+pub(crate) struct LoopDevice {
+    pub(crate) path: String,
+    pub(crate) number: u32,
     /// Keeps the device until it is mounted.
     _file: File,
 }
 
-fn loop_device(disk: &Path) -> io::Result<LoopDevice> {
+/// Whether the file's own bytes are kept in memory beside those of the file system in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// As for any file.
+    Kept,
+    /// Not where the disk allows: what is kept in memory is then what the file system keeps, for whoever asked for it.
+    None,
+}
+
+/// Many may ask for one at once, and each number goes to one of them.
+const TRIES: usize = 256;
+
+pub(crate) fn loop_device(disk: &Path, cache: Cache) -> io::Result<LoopDevice> {
     let file = OpenOptions::new().read(true).write(true).open(disk)?;
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
-    for _ in 0..64 {
+    for _ in 0..TRIES {
         // SAFETY: the call takes no pointer.
         let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
         if number < 0 {
@@ -159,10 +174,13 @@ fn loop_device(disk: &Path) -> io::Result<LoopDevice> {
         // SAFETY: all fields are numbers, for which zero bytes are values.
         let mut config: LoopConfig = unsafe { std::mem::zeroed() };
         config.fd = file.as_raw_fd() as u32;
-        config.info.flags = LO_FLAGS_AUTOCLEAR;
+        config.info.flags = match cache {
+            Cache::Kept => LO_FLAGS_AUTOCLEAR,
+            Cache::None => LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO,
+        };
         // SAFETY: the kernel reads as much as the structure has.
         if unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) } == 0 {
-            return Ok(LoopDevice { path, _file: device });
+            return Ok(LoopDevice { path, number: number as u32, _file: device });
         }
         let error = io::Error::last_os_error();
         // Somebody else has taken it meanwhile.
@@ -229,7 +247,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), VolumeError> {
 }
 
 /// Whether this process may attach and mount at all.
-pub fn possible() -> Result<(), String> {
+pub(crate) fn possible() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("only root can mount file systems that are limited in bytes and files".to_owned());
     }

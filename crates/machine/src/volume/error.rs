@@ -89,7 +89,7 @@ pub enum VolumeError {
 
 impl VolumeError {
     /// For `map_err`: what was tried, and with what.
-    pub(super) fn io<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> VolumeError {
+    pub(crate) fn io<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> VolumeError {
         let path = path.to_path_buf();
         move |source| match source.into() {
             full if matches!(full.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {

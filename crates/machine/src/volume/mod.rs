@@ -13,7 +13,7 @@
 
 mod copy;
 mod crypt;
-mod disk;
+pub(crate) mod disk;
 mod error;
 
 use std::collections::HashSet;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 use sublet_machine::guest::{
     Exec, ExecOutput, ExecSpec, Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime,
-    Said, Settings,
+    Said, Settings, Writable,
 };
 use sublet_machine::network::Network;
 use tempfile::TempDir;
@@ -66,6 +66,7 @@ impl House {
                 pids: 32,
                 open_files: 256,
                 log_bytes: 256 << 10,
+                io_rate: 0,
             },
             network: Network::default(),
             mounts: Vec::new(),
@@ -141,6 +142,19 @@ impl House {
     /// Puts the guests elsewhere; there must be none yet.
     pub fn move_guests_to(&mut self, place: &str) {
         (self.guests, self.events) = open(&self.dir.path().join(place), self.town.clone());
+    }
+
+    /// Keeps what guests write there; there must be none yet.
+    pub fn write_to(&mut self, writable: Writable) {
+        let (guests, events) = open(&self.dir.path().join("guests"), self.town.clone());
+        (self.guests, self.events) = (guests.with_writable(writable), events);
+    }
+
+    /// What the kernel calls the file of a guest's disk, while a loop device has it.
+    pub fn attached_disk(&self, id: GuestId) -> Option<String> {
+        let devices = fs::read_dir("/sys/block").expect("devices").map(|entry| entry.expect("one").path());
+        let files = devices.filter_map(|device| fs::read_to_string(device.join("loop/backing_file")).ok());
+        files.map(|file| file.trim().to_owned()).find(|file| file.contains(&id.to_string()))
     }
 
     /// Another guest under the same id.
@@ -255,6 +269,8 @@ fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
     let (sender, events) = mpsc::channel(64);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
     let guests = Guests::open(root.to_owned(), supervisor, sender, town).expect("a directory of guests");
+    // Where this machine can, on the disk, small as it is.
+    let guests = guests.with_writable(Writable::here());
     match std::env::var_os("SUBLET_RUNTIME") {
         Some(program) => (guests.with_runtime(Runtime::at(program.into())), events),
         None => (guests, events),

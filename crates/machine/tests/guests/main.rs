@@ -90,7 +90,7 @@ fn why_not_here(name: &str) -> Option<String> {
     Some(format!("{}: {}", missing.name, missing.detail))
 }
 
-const ROOT_ONLY: [&str; 8] = [
+const ROOT_ONLY: [&str; 13] = [
     "the_sandbox_holds_as_root",
     "the_sandbox_holds_without_root",
     "every_probe_gets_through_where_there_is_no_sandbox",
@@ -99,6 +99,11 @@ const ROOT_ONLY: [&str; 8] = [
     "layers_lie_over_each_other",
     "what_a_guest_writes_does_not_reach_its_image",
     "too_many_files_are_too_many_for_the_guest_alone",
+    "a_disk_in_memory_is_limited_as_well",
+    "a_disk_fuller_than_memory_starves_no_program",
+    "what_was_promised_of_the_disk_is_taken_at_the_start_and_free_after_the_end",
+    "a_disk_that_does_not_fit_is_refused",
+    "reading_and_writing_is_held_to_its_rate",
 ];
 
 /// Runs a test in a house of its own.

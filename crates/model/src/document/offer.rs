@@ -77,6 +77,9 @@ pub struct Terms {
     /// The most bytes that pass between a guest and the outside in a second, each way; nought: no limit.
     #[serde(default, skip_serializing_if = "is_nought")]
     pub network_rate: u64,
+    /// The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
+    #[serde(default, skip_serializing_if = "is_nought")]
+    pub io_rate: u64,
     /// How long the owner may let the guest stand still, at once, before the lease is closed; none: as long as it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Span>,

@@ -87,6 +87,7 @@ pub fn share() -> Share {
             start_within: Span::minutes(1),
             renewal: RenewalTerms::Automatic { longest: Span::hours(24) },
             network_rate: 0,
+            io_rate: 0,
             notice: None,
         },
         audience: Audience::Everyone,

@@ -112,8 +112,6 @@ struct Supervisor<'a> {
     alone_since: Option<Instant>,
     hold: Hold,
     stop: Stop,
-    /// What the guest writes, to see how much it is.
-    disk: Option<OwnedFd>,
     /// The guest's input, if it stays open.
     input: Option<OwnedFd>,
     output: Vec<(Stream, File)>,
@@ -124,9 +122,12 @@ struct Supervisor<'a> {
     restarts: u32,
     allowance: Allowance,
     log: LogWriter,
-    /// Tells of new files of the runtime. The last field, since the kernel takes 15 ms to close such a file: by then
-    /// everybody knows what they need to.
+    /// Tells of new files of the runtime. The last field but one, since the kernel takes 15 ms to close such a file: by
+    /// then everybody knows what they need to.
     changes: OwnedFd,
+    /// What the guest writes, to see how much it is. The kernel writes out what is left in memory of it when the last one closes it: that is us, here,
+    /// and not the guest's first process, for whose end others wait.
+    disk: Option<OwnedFd>,
 }
 
 enum Phase {
@@ -151,8 +152,8 @@ impl<'a> Supervisor<'a> {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
-        group.create(&orders.spec.limits)?;
-        let (first, warden, ends, doors) = start_first_process(orders, group)?;
+        group.create(&orders.spec.limits, orders.writable)?;
+        let (first, warden, ends, doors, disk) = start_first_process(orders, group)?;
         Ok(Supervisor {
             orders,
             group,
@@ -167,7 +168,7 @@ impl<'a> Supervisor<'a> {
             alone_since: Some(Instant::now()),
             hold: Hold::default(),
             stop: Stop::No,
-            disk: None,
+            disk,
             input: ends.input,
             output: ends.output,
             doors,

@@ -27,15 +27,17 @@ use crate::guest::sandbox::{self, Inheritance, Launch};
 use crate::guest::sys::{self, Child};
 use crate::guest::warden::Stdio;
 use crate::guest::wire;
+use crate::guest::writable::{self, Writable};
 use crate::network::Doors;
 
-/// The guest's first process, the channel to it, its input and output, and the sockets in its network.
-pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors);
+/// The guest's first process, the channel to it, its input and output, the sockets in its network, and its disk.
+pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors, Option<OwnedFd>);
 
 /// Starts the process that builds the sandbox and becomes the runtime.
 pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
     let layers = sandbox::open_layers(&orders.spec, &orders.ids)?;
     let volumes = sandbox::open_volumes(&orders.spec, &orders.ids)?;
+    let disk = attach_disk(orders, group)?;
     let (channel, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(StartError::sandbox("make a channel to the first process"))?;
@@ -45,7 +47,7 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let first = sys::clone_into(sandbox::namespaces(orders.defences), Some(entrance.born_into.as_fd()))
         .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
-        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, volumes, stdio });
+        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, volumes, disk, stdio });
     };
     let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
     let ready = mapped.and_then(|()| {
@@ -62,11 +64,24 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
         Ok(doors)
     });
     match ready {
-        Ok(doors) => Ok((first, channel, ours, doors)),
+        Ok(doors) => Ok((first, channel, ours, doors, disk)),
         Err(error) => {
             let _ = pidfd_send_signal(&first.pidfd, Signal::KILL);
             let _ = waitid(WaitId::PidFd(first.pidfd.as_fd()), WaitIdOptions::EXITED);
             Err(error)
+        }
+    }
+}
+
+/// The guest's disk, if it has one, with its rate limited.
+fn attach_disk(orders: &Orders, group: &Group) -> Result<Option<OwnedFd>, StartError> {
+    match orders.writable {
+        Writable::Memory => Ok(None),
+        Writable::Disk => {
+            let disk =
+                writable::attach(&orders.ids).map_err(StartError::sandbox("attach the guest's disk"))?;
+            group.limit_io(disk.device, orders.spec.limits.io_rate)?;
+            Ok(Some(disk.mount))
         }
     }
 }
@@ -147,7 +162,9 @@ impl Supervisor<'_> {
                     Ok(Some((Ok(()), Some(scratch)))) => {
                         // Without it the guest runs all the same.
                         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                        self.disk = openat(&scratch, sandbox::DISK, flags, Mode::empty()).ok();
+                        // One in memory is made by the first process.
+                        let made = || openat(&scratch, sandbox::DISK, flags, Mode::empty()).ok();
+                        self.disk = self.disk.take().or_else(made);
                         self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
                     }
                     Ok(Some((Err(error), _))) => Phase::Failed(error),

@@ -17,6 +17,7 @@ use crate::guest::error::ExecRefusal;
 use crate::guest::processes;
 use crate::guest::record::Usage;
 use crate::guest::wire::{self, Family, LiveState, Order, Reply, Request};
+use crate::guest::writable::Writable;
 
 /// More connections than a node has use for.
 const MOST_CLIENTS: usize = 64;
@@ -152,14 +153,17 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let frozen = self.hold.before + self.hold.since.map_or(Duration::ZERO, |since| since.elapsed());
         let group = self.group.usage();
+        let disk_bytes = self.disk.as_ref().map_or(0, on_disk);
+        let in_memory = if self.orders.writable == Writable::Memory { disk_bytes } else { 0 };
+        let frozen = self.hold.before + self.hold.since.map_or(Duration::ZERO, |since| since.elapsed());
         Usage {
             started_at: self.started_at,
             frozen_ms: frozen.as_millis() as u64,
             log_bytes: self.log.end(),
             restarts: self.restarts,
-            disk_bytes: self.disk.as_ref().map_or(0, on_disk),
+            disk_bytes,
+            cache_bytes: group.cache_bytes + in_memory,
             // A runtime with a kernel of its own shows nothing of what goes on in it.
             pids: match self.orders.runtime.is_heavy() {
                 true => group.pids,
