@@ -725,7 +725,7 @@ export interface paths {
             cookie?: never;
         };
         /** What a guest takes: now, and in the last ten minutes. Of ours on another computer, or of somebody's on this one. */
-        get: operations["leases_show"];
+        get: operations["leases_stats"];
         put?: never;
         post?: never;
         delete?: never;
@@ -745,7 +745,7 @@ export interface paths {
          * What a guest takes, each second, until it ends.
          * @description Server-sent events: `sample` with a `StatsSample`; `problem` when the host is gone.
          */
-        get: operations["leases_live"];
+        get: operations["leases_stats_live"];
         put?: never;
         post?: never;
         delete?: never;
@@ -5143,7 +5143,7 @@ export interface operations {
             };
         };
     };
-    leases_show: {
+    leases_stats: {
         parameters: {
             query?: never;
             header?: never;
@@ -5173,7 +5173,7 @@ export interface operations {
             };
         };
     };
-    leases_live: {
+    leases_stats_live: {
         parameters: {
             query?: never;
             header?: never;

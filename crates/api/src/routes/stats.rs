@@ -13,7 +13,7 @@ use std::convert::Infallible;
 
 /// What a guest takes: now, and in the last ten minutes. Of ours on another computer, or of somebody's on this one.
 #[utoipa::path(get, path = "/v1/leases/{id}/stats", tag = "leases", params(("id" = String, Path)), responses((status = 200, body = Stats)))]
-pub async fn show(State(door): State<Door>, Path(id): Path<String>) -> Result<Json<Stats>, Problem> {
+pub async fn stats(State(door): State<Door>, Path(id): Path<String>) -> Result<Json<Stats>, Problem> {
     let id = door.node.find_lease(&id).await?;
     let stats = door.node.stats(id, false).await?;
     Stats::of(id.to_string(), &stats).map(Json).ok_or_else(|| Problem::fault("there is no sample"))
@@ -23,7 +23,7 @@ pub async fn show(State(door): State<Door>, Path(id): Path<String>) -> Result<Js
 ///
 /// Server-sent events: `sample` with a `StatsSample`; `problem` when the host is gone.
 #[utoipa::path(get, path = "/v1/leases/{id}/stats/live", tag = "leases", params(("id" = String, Path)), responses((status = 200, body = StatsSample, content_type = "text/event-stream")))]
-pub async fn live(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub async fn stats_live(State(door): State<Door>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = door.node.find_lease(&id).await?;
     let stats = door.node.stats(id, true).await?;
     let first = stats.samples.last().copied();
