@@ -179,6 +179,20 @@ test('a signal ends what runs in a terminal', { timeout: 120_000 }, async () => 
   await page.close()
 })
 
+test('what a guest takes is drawn, and moves', { timeout: 120_000 }, async () => {
+  const { page, wrong } = await open()
+  await visit(page, tenant.url, `rentals/${pair.work.id}`)
+  const figure = page.locator('figure').first()
+  await figure.locator('canvas').waitFor()
+  await page.getByText(/of 128 MiB$/).waitFor()
+  const rows = () => figure.locator('tbody tr').count()
+  const before = await rows()
+  await eventually('another sample', async () => (await rows()) > before)
+  assert.deepEqual(await violations(page), [])
+  assert.deepEqual(wrong, [])
+  await page.close()
+})
+
 test('a port of the guest is a click away', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, tenant.url, `rentals/${pair.web.id}`)

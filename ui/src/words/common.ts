@@ -61,5 +61,6 @@ export const common = texts({
   notifications: ['Messages', 'Meldungen'],
   sortBy: ['Sort by {column}', 'Nach {column} sortieren'],
   day: ['Day', 'Tag'],
+  time: ['Time', 'Zeit'],
   noHistory: ['No history yet', 'Noch keine Erfahrung'],
 })
