@@ -7,7 +7,7 @@
 //!
 //! This file routes. Each subject owns its commands, its state and its refusals:
 //! [`market`] (offers, search, price), [`lease`] (deal, phases, ticks, renewal), [`owner`], [`capacity`],
-//! [`ledger`], [`reputation`], [`people`], [`settlement`], [`benchmark`].
+//! [`ledger`], [`reputation`], [`people`], [`settlement`], [`benchmark`], [`update`].
 
 pub mod benchmark;
 pub mod capacity;
@@ -21,6 +21,7 @@ pub mod people;
 mod refusal;
 pub mod reputation;
 pub mod settlement;
+pub mod update;
 
 pub use effect::{Effect, Topic};
 pub use input::Input;

@@ -29,8 +29,8 @@ pub use contact::{Contact, Regard};
 pub use document::{
     Ask, AskTerms, Aspect, Audience, Destination, DeviceCertificate, End, EndReason, Greeting, ImageDigest,
     Invite, Lease, Mode, NetworkPolicy, Offer, Party, Person, Pieces, Prices, Profile, Quote, Rating,
-    Receipt, Renewal, RenewalTerms, Sandbox, Settlement, Share, Side, Speed, Terms, Tested, Tick, Traffic,
-    Usage, Volume, Workload,
+    Receipt, Release, Renewal, RenewalTerms, Sandbox, Settlement, Share, Side, Speed, Terms, Tested, Tick,
+    Traffic, Usage, Version, Volume, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};

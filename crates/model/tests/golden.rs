@@ -61,7 +61,8 @@ fn old_documents_mean_the_same() {
     document(&old, "invite", &examples::invite());
     document(&old, "greeting", &examples::greeting());
     document(&old, "settlement", examples::settlement().first_signed());
-    let tested = 15;
+    document(&old, "release", &examples::release());
+    let tested = 16;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 

@@ -7,6 +7,7 @@ mod offer;
 mod person;
 mod pieces;
 mod rating;
+mod release;
 mod run;
 mod settlement;
 mod tested;
@@ -20,6 +21,9 @@ pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Spe
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use pieces::{Pieces, want};
 pub use rating::{Aspect, Rating};
+pub use release::{
+    ALL, Channel, LARGEST_PACKAGE, NotAVersion, Package, PackageKind, Release, Stage, Version,
+};
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use tested::Tested;

@@ -16,7 +16,7 @@ use std::fmt::Debug;
 pub type Decoder = fn(&[u8]) -> bool;
 
 /// Each decoder by the name of its fuzz target and of its corpus.
-pub const DECODERS: [(&str, Decoder); 18] = [
+pub const DECODERS: [(&str, Decoder); 19] = [
     ("envelope", envelope),
     ("device", document::<DeviceCertificate>),
     ("profile", document::<Profile>),
@@ -31,6 +31,7 @@ pub const DECODERS: [(&str, Decoder); 18] = [
     ("invite", document::<Invite>),
     ("greeting", document::<Greeting>),
     ("settlement", document::<Settlement>),
+    ("release", document::<Release>),
     ("request", message::<Request>),
     ("response", message::<Response>),
     ("head", message::<StreamHead>),

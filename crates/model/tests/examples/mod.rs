@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each of its users needs a part")]
 
 use model::message::LogView;
+use model::document::{Channel, Package, PackageKind, Stage};
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
 use model::record::{Account, Entry, Posting, Record};
@@ -294,6 +295,36 @@ fn cosigned<T: Document + model::envelope::Parties>(
     second.device.countersign(&signed(&first.device, document)).expect("both are parties")
 }
 
+pub fn release() -> Signed<Release> {
+    let package = |name: &str, kind, byte| Package {
+        name: name.into(),
+        kind,
+        arch: "amd64".into(),
+        url: format!("https://example.org/sublet/1.2.0/{name}_1.2.0_amd64"),
+        size: 4_000_000,
+        sha256: ObjectId([byte; 32]),
+    };
+    let version = |minor| Version { major: 1, minor, patch: 0 };
+    signed(
+        &host().device,
+        Release {
+            version: version(2),
+            channel: Channel::Stable,
+            minimum: version(0),
+            packages: vec![
+                package("sublet", PackageKind::Deb, 7),
+                package("sublet-desktop", PackageKind::Rpm, 8),
+            ],
+            rollout: vec![
+                Stage { at: NOW - Span::days(1), cursor: 100 },
+                Stage { at: NOW + Span::days(2), cursor: 10_000 },
+            ],
+            issued: NOW - Span::days(1),
+            expires: NOW + Span::days(30),
+        },
+    )
+}
+
 /// One of each document that is signed, by name.
 pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -312,6 +343,7 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("invite", invite().bytes().to_vec()),
         ("greeting", greeting().bytes().to_vec()),
         ("settlement", settlement().first_signed().bytes().to_vec()),
+        ("release", release().bytes().to_vec()),
     ]
 }
 
