@@ -8,3 +8,4 @@ mod inside;
 mod kills;
 mod people;
 mod refusals;
+mod updates;

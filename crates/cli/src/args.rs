@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, exec, host, identity, image, lease, ledger, market, offer, owner, peers, people,
-    power, reputation, run, selftest, settings, settle, stats, verify, volume, why,
+    completions, dashboard, exec, host, identity, image, lease, ledger, man, market, offer, owner, peers,
+    people, power, reputation, run, selftest, settings, settle, stats, update, verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -109,6 +109,8 @@ pub enum Command {
     Settings(settings::SettingsArgs),
     /// Show who this node is, and how it goes.
     Status,
+    /// Verify a release of Sublet, and fetch it when this computer's turn has come.
+    Update(update::UpdateArgs),
     /// Check a dispute pack, or this node's own record.
     Verify(verify::VerifyArgs),
     /// Say what works on this computer, what does not, and what mends it.
@@ -117,6 +119,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Print completions for a shell.
     Completions(completions::CompletionsArgs),
+    /// Write the manual's pages into a folder.
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// How much of a machine.

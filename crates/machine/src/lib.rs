@@ -2,6 +2,7 @@
 
 pub mod benchmark;
 pub mod doctor;
+pub mod download;
 pub mod electricity;
 pub mod guest;
 pub mod image;

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod image;
 pub mod lease;
 pub mod ledger;
+pub mod man;
 pub mod market;
 pub mod offer;
 pub mod owner;
@@ -24,6 +25,7 @@ pub mod settings;
 pub mod settle;
 pub mod stats;
 pub mod status;
+pub mod update;
 pub mod verify;
 pub mod volume;
 pub mod why;
@@ -85,10 +87,12 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Identity(args) => identity::run(&desk, args).await,
         Command::Settings(args) => settings::run(&desk, args).await,
         Command::Status => status::run(&desk).await,
+        Command::Update(args) => update::run(&desk, args).await,
         Command::Verify(args) => verify::run(&desk, &args).await,
         Command::Doctor => doctor::run(out),
         Command::Demo(args) => demo::run(&args, out).await,
         Command::Completions(args) => completions::run(&args, out),
+        Command::Man(args) => man::run(&desk, &args),
     }
 }
 

@@ -4,8 +4,8 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::message::LogView;
 use model::document::{Channel, Package, PackageKind, Stage};
+use model::message::LogView;
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
 use model::record::{Account, Entry, Posting, Record};
