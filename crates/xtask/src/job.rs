@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    bundle,
     packages::{self, Need},
     step::step,
     tally, ui,
@@ -26,8 +27,10 @@ usage: cargo xtask JOB
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
-  setup [demo|test|bench]
-                    install the system packages for the demo, or for the tests or benchmarks too";
+  bundle [--debug] [--test]
+                    packages for Debian and rpm, and a trial of them in a fresh system; --debug: of the debug build
+  setup [demo|test|bench|bundle]
+                    install the system packages for the demo, or for the tests, benchmarks or packages too";
 
 /// Where `sublet demo` and the tests find the guest program that they put into an image.
 const GUEST_VARIABLE: &str = "SUBLET_DEMO_GUEST";
@@ -57,6 +60,7 @@ pub enum Job {
     Check,
     Desktop,
     Gallery,
+    Bundle(bundle::Wish),
     Setup(Need),
     Help,
 }
@@ -87,9 +91,11 @@ pub fn named(given: &[String]) -> Result<Job, Misuse> {
         ["check"] => Ok(Job::Check),
         ["desktop"] => Ok(Job::Desktop),
         ["gallery"] => Ok(Job::Gallery),
+        ["bundle", ref rest @ ..] => bundle_named(rest),
         ["setup"] | ["setup", "demo"] => Ok(Job::Setup(Need::Demo)),
         ["setup", "test"] => Ok(Job::Setup(Need::Test)),
         ["setup", "bench"] => Ok(Job::Setup(Need::Bench)),
+        ["setup", "bundle"] => Ok(Job::Setup(Need::Bundle)),
         ["help" | "--help" | "-h"] => Ok(Job::Help),
         [] => Err(Misuse::NoJob),
         _ => Err(Misuse::Unknown(words.join(" "))),
@@ -109,6 +115,16 @@ fn bench_named(rest: &[&str]) -> Result<Job, Misuse> {
     }
 }
 
+fn bundle_named(rest: &[&str]) -> Result<Job, Misuse> {
+    let unknown = rest.iter().find(|word| !["--debug", "--test"].contains(word));
+    match unknown {
+        Some(unknown) => Err(Misuse::Unknown(format!("bundle {unknown}"))),
+        None => {
+            Ok(Job::Bundle(bundle::Wish { debug: rest.contains(&"--debug"), test: rest.contains(&"--test") }))
+        }
+    }
+}
+
 impl Job {
     /// Does it, and says with which code to leave.
     pub fn run(self, shop: &Workshop) -> Result<ExitCode> {
@@ -119,6 +135,7 @@ impl Job {
             Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
             Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
             Job::Gallery => gallery(shop).map(|()| ExitCode::SUCCESS),
+            Job::Bundle(wish) => bundle::bundle(shop, wish).map(|()| ExitCode::SUCCESS),
             Job::Setup(need) => {
                 packages::install(need)?;
                 eprintln!("every system package is installed");
@@ -259,6 +276,9 @@ mod tests {
         };
         assert_eq!(said("bench"), bench(&[], false));
         assert_eq!(said("bench record --json"), bench(&["record"], true));
+        let both = bundle::Wish { debug: true, test: true };
+        assert_eq!(said("bundle --test --debug"), Ok(Job::Bundle(both)));
+        assert_eq!(said("bundle"), Ok(Job::Bundle(bundle::Wish::default())));
         assert_eq!(said("setup"), Ok(Job::Setup(Need::Demo)));
         assert_eq!(said("setup test"), Ok(Job::Setup(Need::Test)));
     }
@@ -278,6 +298,7 @@ mod tests {
         assert_eq!(said(""), Err(Misuse::NoJob));
         assert_eq!(said("tset"), Err(Misuse::Unknown("tset".to_owned())));
         assert_eq!(said("bench records"), Err(Misuse::Unknown("bench records".to_owned())));
+        assert_eq!(said("bundle --fast"), Err(Misuse::Unknown("bundle --fast".to_owned())));
         assert_eq!(said("test --fast"), Err(Misuse::Unknown("test --fast".to_owned())));
     }
 }

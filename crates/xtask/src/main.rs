@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool speaks through its output")]
 
+mod bundle;
 mod job;
 mod packages;
 mod step;

@@ -17,6 +17,8 @@ pub enum Need {
     Test,
     /// All of the tests', and what the benchmarks compare with.
     Bench,
+    /// All of the demo's and the tests', and what makes and tries packages.
+    Bundle,
 }
 
 struct Package {
@@ -80,12 +82,21 @@ const BENCH: &[Package] = &[
     program("sysbench", "sysbench"),
 ];
 
+const BUNDLE: &[Package] = &[
+    program("dpkg-dev", "dpkg-shlibdeps"),
+    program("rpm", "rpmbuild"),
+    program("debootstrap", "debootstrap"), // a fresh system to try them in
+    program("appstream", "appstreamcli"),
+    program("desktop-file-utils", "desktop-file-validate"),
+];
+
 /// Installs what is missing, and says what that was; does and says nothing where all is there.
 pub fn install(need: Need) -> Result<()> {
     let lists: &[&[Package]] = match need {
         Need::Demo => &[DEMO],
         Need::Test => &[DEMO, TEST],
         Need::Bench => &[DEMO, TEST, BENCH],
+        Need::Bundle => &[DEMO, TEST, BUNDLE],
     };
     let wanted: Vec<&Package> = lists.iter().copied().flatten().collect();
     let debian = answers("dpkg-query", &["--version"]) && answers("apt-get", &["--version"]);

@@ -48,6 +48,11 @@ impl Workshop {
         self.target.join(profile).join(program).with_extension(env::consts::EXE_EXTENSION)
     }
 
+    /// A folder for what jobs make, beside what `cargo` makes.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
     pub fn has_cargo_deny(&self) -> bool {
         let mut version = self.cargo(["deny", "--version"]);
         version.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
