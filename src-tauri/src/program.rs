@@ -144,9 +144,9 @@ async fn speak(
     mut said: Receiver<Said>,
     page: &Page,
 ) -> Result<SessionNews, String> {
-    let broken = |error: ClientError| match error {
-        ClientError::Problem(problem) => Ok(SessionNews::Problem(problem.into())),
-        other => Err(other.to_string()),
+    let broken = |error: ClientError| {
+        let ClientError::Problem(problem) = error else { return Err(error.to_string()) };
+        Ok(SessionNews::Problem(problem.into()))
     };
     let (mut input, mut output) = match Client::of(data).exec(lease, wish).await {
         Ok(program) => program,

@@ -40,10 +40,8 @@ async fn until(output: &mut ProgramOutput, words: &str) {
 }
 
 fn code(error: ClientError) -> String {
-    match error {
-        ClientError::Problem(problem) => problem.code,
-        other => panic!("{other}"),
-    }
+    let ClientError::Problem(problem) = error else { panic!("{error}") };
+    problem.code
 }
 
 #[tokio::test(flavor = "multi_thread")]

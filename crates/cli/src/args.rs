@@ -35,6 +35,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a life")]
 pub enum Command {
     /// Run a node in the foreground: lend, and let the other commands rent.
     Host(host::HostArgs),

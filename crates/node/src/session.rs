@@ -72,9 +72,9 @@ impl Hear {
     /// The next thing; none when the stream has broken. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
-            match self.0.recv().await? {
-                Frame::Here => {}
-                frame => return Some(frame),
+            let frame = self.0.recv().await?;
+            if !matches!(frame, Frame::Here) {
+                return Some(frame);
             }
         }
     }

@@ -252,9 +252,8 @@ impl NodeHandle {
         let (readings, source) = match side {
             Side::Host => {
                 let hands = self.hands().clone();
-                let readings = readings(&hands, guest(id)).await.map_err(|error| match error {
-                    GuestError::NotRunning(_) => not_running(),
-                    error => error.into(),
+                let readings = readings(&hands, guest(id)).await.map_err(|error| {
+                    if matches!(error, GuestError::NotRunning(_)) { not_running() } else { error.into() }
                 })?;
                 (readings, Source::Local { hands: Box::new(hands), id: guest(id) })
             }
@@ -300,10 +299,12 @@ pub async fn serve_stats(hands: &Hands, stream: IncomingStream, id: GuestId, fol
     let Ok(readings) = readings(hands, id).await else { return stream.refuse(StreamAnswer::Closed).await };
     let mut stream = stream.accept().await?;
     frames::write(&mut stream, &readings, MAX_FRAME).await?;
-    while follow {
-        sleep(BEAT).await;
-        let Ok(reading) = hands.sampler.now(&hands.guests, id).await else { break };
-        frames::write(&mut stream, &[reading], MAX_FRAME).await?;
+    if follow {
+        loop {
+            sleep(BEAT).await;
+            let Ok(reading) = hands.sampler.now(&hands.guests, id).await else { break };
+            frames::write(&mut stream, &[reading], MAX_FRAME).await?;
+        }
     }
     stream.shutdown().await
 }

@@ -251,10 +251,10 @@ pub async fn serve(hands: &Hands, stream: IncomingStream, granted: Granted) -> i
         }
     };
     let most = usize::from(granted.volume.snapshots);
-    let unknown = |error: VolumeError| match error {
+    let unknown = |error: VolumeError| {
         // The id means nothing to a tenant.
-        VolumeError::Unknown { .. } => VolumeError::Unknown { name: granted.volume.name.clone() },
-        other => other,
+        let nameless = matches!(error, VolumeError::Unknown { .. });
+        if nameless { VolumeError::Unknown { name: granted.volume.name.clone() } } else { error }
     };
     let done: Result<Vec<u8>, String> = match granted.wish {
         VolumeWish::Show => {
@@ -574,6 +574,7 @@ impl NodeHandle {
         };
         // The writer ends when the last of them is gone: with the future, which ends in here.
         drop(sender);
+        #[expect(clippy::redundant_async_block, reason = "it owns the future, so that it drops it")]
         let receiving = async move { receiving.await };
         let (received, written) = tokio::join!(receiving, writing);
         written.map_err(|error| on_disk(to, &error))?;
@@ -634,10 +635,10 @@ impl NodeHandle {
 }
 
 fn said(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::Other => Error::Volume(error.to_string()),
-        _ => Error::Volume(format!("the host broke off: {error}")),
+    if error.kind() == io::ErrorKind::Other {
+        return Error::Volume(error.to_string());
     }
+    Error::Volume(format!("the host broke off: {error}"))
 }
 
 fn on_disk(path: &Path, error: &io::Error) -> Error {

@@ -190,8 +190,6 @@ fn broke_off() -> ClientError {
 }
 
 fn broken(error: Error) -> ClientError {
-    match error {
-        Error::Io(error) => error.into(),
-        other => ClientError::Io(io::Error::other(other)),
-    }
+    let Error::Io(error) = error else { return ClientError::Io(io::Error::other(error)) };
+    error.into()
 }

@@ -55,12 +55,12 @@ impl Secret {
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "short_passphrase", detail));
         }
         let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(|error| Problem::fault(&error.to_string()))?;
+        getrandom::fill(&mut salt).map_err(|error| Problem::fault(error.to_string()))?;
         let hash = self.stretched(passphrase, salt).await?;
         let bytes = serde_json::to_vec(&Kept { salt, hash }).map_err(io::Error::other);
         bytes
             .and_then(|bytes| write_private(&self.path, &bytes))
-            .map_err(|error| Problem::fault(&format!("the passphrase cannot be kept: {error}")))
+            .map_err(|error| Problem::fault(format!("the passphrase cannot be kept: {error}")))
     }
 
     /// Whether this is it. Who guesses is slowed down, and so is everybody else meanwhile.
@@ -91,7 +91,7 @@ impl Secret {
         let _one = self.one.acquire().await;
         let done = tokio::task::spawn_blocking(move || stretch(&passphrase, &salt)).await;
         let done = done.map_err(|_| Problem::fault("the passphrase was not looked at"))?;
-        done.map_err(|error| Problem::fault(&error.to_string()))
+        done.map_err(|error| Problem::fault(error.to_string()))
     }
 }
 

@@ -452,11 +452,10 @@ fn rule(
         (None, Some(Sight::Told { .. })) => RuleStanding::Inactive,
         (None, Some(Sight::Unknown { .. }) | None) => RuleStanding::Unknown,
     };
-    let until = match kind {
-        ReasonKind::OutsideSchedule if !is_off => {
-            policy.schedule.as_ref().and_then(|schedule| next_change(schedule, now))
-        }
-        _ => claim.and_then(|claim| claim.reason.until()),
+    let until = if kind == ReasonKind::OutsideSchedule && !is_off {
+        policy.schedule.as_ref().and_then(|schedule| next_change(schedule, now))
+    } else {
+        claim.and_then(|claim| claim.reason.until())
     };
     RuleState {
         kind: kind.code().to_owned(),

@@ -159,13 +159,13 @@ enum Next {
 
 impl Talk<'_> {
     async fn go_on(mut self) -> Done {
-        let done = self.to_the_end().await;
+        let done = self.until_its_end().await;
         // Before anything is told.
         self.raw = None;
         done
     }
 
-    async fn to_the_end(&mut self) -> Done {
+    async fn until_its_end(&mut self) -> Done {
         loop {
             let next = tokio::select! {
                 said = self.output.next() => Next::Said(said?),

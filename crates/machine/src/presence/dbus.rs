@@ -47,6 +47,7 @@ impl Bus {
 }
 
 /// Without the long names: people read this.
+#[expect(clippy::wildcard_enum_match_arm, reason = "it is another's list, and long")]
 fn in_words(error: zbus::Error) -> String {
     match error {
         zbus::Error::MethodError(name, detail, _) if name.ends_with(".ServiceUnknown") => {

@@ -201,7 +201,9 @@ pub fn sources(places: &Places) -> Vec<Box<dyn Source>> {
 
 /// Where a node gets its sources from: from the machine, or, in tests, from elsewhere.
 #[derive(Clone)]
-pub struct Eyes(Arc<dyn Fn(&Places) -> Vec<Box<dyn Source>> + Send + Sync>);
+pub struct Eyes(Arc<Open>);
+
+type Open = dyn Fn(&Places) -> Vec<Box<dyn Source>> + Send + Sync;
 
 impl Eyes {
     /// These sources instead of the machine's.

@@ -32,7 +32,7 @@ pub fn run(words: &[String]) -> ExitCode {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match tokio.block_on(isolation(setup, |tried| eprintln!("{tried:?}"))) {
         Ok(report) => {
-            println!("{}", serde_json::to_string(&report).expect("JSON"));
+            serde_json::to_writer(std::io::stdout(), &report).expect("JSON");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -132,11 +132,8 @@ fn grep(root: &Path, words: &[&[u8]]) -> Vec<String> {
                 let ours = path
                     .file_name()
                     .is_some_and(|name| name == "orders.json" || name.to_string_lossy().starts_with("log."));
-                let hit = words.iter().any(|word| bytes.windows(word.len()).any(|part| part == *word));
-                if hit
-                    && !(ours
-                        && !words[2..].iter().any(|word| bytes.windows(word.len()).any(|part| part == *word)))
-                {
+                let sought = if ours { &words[2..] } else { &words[..] };
+                if sought.iter().any(|word| bytes.windows(word.len()).any(|part| part == *word)) {
                     found.push(path.display().to_string());
                 }
             }

@@ -229,7 +229,7 @@ impl<'a> Warden<'a> {
                 }
             }
             Order::Signal(number, signal) => {
-                let Some(signal) = Signal::from_named_raw(signal) else { return None };
+                let signal = Signal::from_named_raw(signal)?;
                 match (number, &self.runtime) {
                     (Some(number), _) => {
                         self.tasks.get(&number).into_iter().for_each(|task| task.signal(signal))
