@@ -9,3 +9,4 @@ mod kills;
 mod people;
 mod refusals;
 mod updates;
+mod watching;

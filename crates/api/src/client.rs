@@ -234,6 +234,11 @@ impl Client {
         self.get(&format!("/v1/leases/{}", escape(id))).await
     }
 
+    /// One lease, once it has ended; or as it is after a minute.
+    pub async fn wait(&self, id: &str) -> Result<Lease, ClientError> {
+        self.get(&format!("/v1/leases/{}/wait?within=60", escape(id))).await
+    }
+
     /// Ends a lease.
     pub async fn stop(&self, id: &str) -> Result<Lease, ClientError> {
         self.sent(Method::DELETE, &format!("/v1/leases/{}", escape(id)), &()).await

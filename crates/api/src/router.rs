@@ -131,6 +131,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(selftest::isolation))
         .routes(routes!(lease::logs))
         .routes(routes!(stats::stats_live))
+        .routes(routes!(lease::wait))
         .routes(routes!(session::exec))
         .routes(routes!(session::attach))
         .routes(routes!(ledger::export))

@@ -1,8 +1,9 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, exec, host, identity, image, lease, ledger, man, market, offer, owner, peers,
-    people, power, reputation, run, selftest, settings, settle, stats, update, verify, volume, why,
+    completions, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market, offer, owner,
+    peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update, verify, volume,
+    why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -60,7 +61,7 @@ pub enum Command {
     /// Rent a place for an image, run it there, and follow its output.
     Run(run::RunArgs),
     /// List leases: on other machines, and of others on this one.
-    Ps(lease::PsArgs),
+    Ps(ps::PsArgs),
     /// Print what a guest has printed.
     Logs(lease::LogsArgs),
     /// Show what guests take: processor, memory, disk, network.
@@ -71,6 +72,10 @@ pub enum Command {
     Exec(exec::ExecArgs),
     /// Speak to the program of a guest, and follow its output.
     Attach(exec::AttachArgs),
+    /// Wait until guests end, and print their exit codes.
+    Wait(lease::WaitArgs),
+    /// Print the whole of a lease, an offer, an image or a volume, as JSON.
+    Inspect(inspect::InspectArgs),
     /// End leases.
     Stop(lease::StopArgs),
     /// Ask for more time, or answer a tenant who does.

@@ -11,6 +11,7 @@ mod fail;
 mod interrupt;
 mod parse;
 mod show;
+mod template;
 mod terminal;
 
 use args::Cli;

@@ -16,9 +16,13 @@ use node::engine::lease::Lease as Stands;
 use node::model::document::volumes_room;
 use node::model::message::LogView;
 use node::model::{self, Id, Rate, Resources};
-use node::{Core, Forward, LogWish, NodeHandle, Rent};
+use node::{Core, Event, Forward, LogWish, NodeHandle, Rent};
 use serde::Deserialize;
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 /// Finds a host and agrees a lease with it. Returns when both have signed; the image is fetched after.
@@ -109,6 +113,60 @@ pub async fn list(State(door): State<Door>, Params(which): Params<Which>) -> Res
 pub async fn show(State(door): State<Door>, Path(id): Path<String>) -> Result<Json<Lease>, Problem> {
     let id = door.node.find_lease(&id).await?;
     shape(&door.node, id).await.map(Json)
+}
+
+/// How long to wait.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Waiting {
+    /// So many seconds at the most, up to 120.
+    #[serde(default = "usual_wait")]
+    within: u64,
+}
+
+fn usual_wait() -> u64 {
+    60
+}
+
+const LONGEST_WAIT: u64 = 120;
+
+/// One lease, once it has ended; or as it is when the time to wait is over: `ended` tells which.
+#[utoipa::path(get, path = "/v1/leases/{id}/wait", tag = "leases", params(("id" = String, Path), Waiting), responses((status = 200, body = Lease)))]
+pub async fn wait(
+    State(door): State<Door>,
+    Path(id): Path<String>,
+    Params(waiting): Params<Waiting>,
+) -> Result<Json<Lease>, Problem> {
+    let id = door.node.find_lease(&id).await?;
+    let until = Instant::now() + Duration::from_secs(waiting.within.min(LONGEST_WAIT));
+    // From before the first look on, so that no end is missed.
+    let mut events = door.node.events();
+    loop {
+        let lease = shape(&door.node, id).await?;
+        if lease.ended.is_some() {
+            return Ok(Json(lease));
+        }
+        tokio::select! {
+            moved = timeout_at(until, moved(&mut events, id)) => {
+                if !moved.is_ok_and(|goes_on| goes_on) {
+                    return Ok(Json(lease));
+                }
+            }
+            () = door.closed.cancelled() => return Ok(Json(lease)),
+        }
+    }
+}
+
+/// Whether there is anything more to wait for, once a lease has moved, or may have.
+async fn moved(events: &mut Receiver<Event>, id: Id<model::Lease>) -> bool {
+    loop {
+        match events.recv().await {
+            Ok(Event::Lease { lease, .. }) if lease == id => return true,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return true,
+            Err(RecvError::Closed) => return false,
+        }
+    }
 }
 
 /// Ends a lease: as its tenant, or as the owner of the machine it runs on.

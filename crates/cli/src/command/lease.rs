@@ -17,20 +17,6 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
-/// Which leases to list.
-#[derive(Args, Debug)]
-pub struct PsArgs {
-    /// Those that have ended in the last 30 days, too.
-    #[arg(short, long)]
-    all: bool,
-}
-
-/// Lists leases.
-pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
-    let leases = all(desk, args.all).await?;
-    desk.out.either(&json!({ "leases": leases }), || list(desk, &leases)).map(|()| 0)
-}
-
 /// All leases, ended ones too if they are wanted.
 pub async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
     let mut leases = Vec::new();
@@ -45,7 +31,8 @@ pub async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
     }
 }
 
-fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
+/// Leases, as people read them.
+pub fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
     let mut head = vec!["LEASE", "WITH", "IMAGE", "STANDS", ">AN HOUR", ">OWED", ">LEFT", "PORTS"];
     // Most guests reach nothing outside.
     let reaches = leases.iter().any(|lease| lease.workload.network != Network::None);
@@ -199,6 +186,44 @@ pub async fn logs(desk: &Desk<'_>, args: &LogsArgs) -> Done {
         }
     }
     Ok(0)
+}
+
+/// Whose end to wait for.
+#[derive(Args, Debug)]
+pub struct WaitArgs {
+    /// The leases: the first digits of their ids are enough.
+    #[arg(required = true)]
+    leases: Vec<String>,
+}
+
+/// Waits for the end of leases, prints the exit codes of their guests, and passes on that of the last.
+pub async fn wait(desk: &Desk<'_>, args: &WaitArgs) -> Done {
+    let mut done = Ok(0);
+    for id in &args.leases {
+        if let Err(failure) = std::mem::replace(&mut done, Ok(0)) {
+            desk.out.fail(&failure);
+        }
+        let lease = loop {
+            let lease = desk.client.wait(id).await?;
+            if lease.ended.is_some() {
+                break lease;
+            }
+        };
+        let standing = &lease.standing;
+        done = match standing.exit_code {
+            Some(code) => {
+                let told = json!({ "lease": lease.id, "exit_code": code });
+                desk.out.either(&told, || code.to_string())?;
+                Ok(u8::try_from(code).unwrap_or(u8::MAX))
+            }
+            None => {
+                let sentence = standing.sentence.as_deref().unwrap_or("it has ended");
+                let told = format!("lease {} has no exit code: {sentence}", short(&lease.id));
+                Err(Failure::refused(standing.reason.as_deref().unwrap_or("ended"), told))
+            }
+        };
+    }
+    done
 }
 
 /// Which leases to end.

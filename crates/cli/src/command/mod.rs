@@ -8,6 +8,7 @@ pub mod exec;
 pub mod host;
 pub mod identity;
 pub mod image;
+pub mod inspect;
 pub mod lease;
 pub mod ledger;
 pub mod man;
@@ -17,6 +18,7 @@ pub mod owner;
 pub mod peers;
 pub mod people;
 pub mod power;
+pub mod ps;
 pub mod reputation;
 pub mod run;
 pub mod run_options;
@@ -62,12 +64,14 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Why(args) => why::run(&desk, &args).await,
         Command::Market(args) => market::run(&desk, args).await,
         Command::Run(args) => run::run(&desk, args).await,
-        Command::Ps(args) => lease::ps(&desk, &args).await,
+        Command::Ps(args) => ps::ps(&desk, &args).await,
         Command::Logs(args) => lease::logs(&desk, &args).await,
         Command::Stats(args) => stats::stats(&desk, &args).await,
         Command::Top(args) => stats::top(&desk, &args).await,
         Command::Exec(args) => exec::exec(&desk, args).await,
         Command::Attach(args) => exec::attach(&desk, &args).await,
+        Command::Wait(args) => lease::wait(&desk, &args).await,
+        Command::Inspect(args) => inspect::run(&desk, &args).await,
         Command::Stop(args) => lease::stop(&desk, &args).await,
         Command::Renew(args) => lease::renew(&desk, &args).await,
         Command::Renewals => lease::renewals(&desk).await,
