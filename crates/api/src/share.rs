@@ -60,6 +60,7 @@ pub fn suggested(inventory: &Inventory, writable: Writable, speed: &Speed) -> Sh
         terms,
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: Vec::new(),
         region: String::new(),
     };
     Share { terms: Terms { credit: longest_lease(&share, speed), ..terms }, ..share }
@@ -93,12 +94,14 @@ pub fn with(share: Share, wish: &ShareWish, speed: &Speed) -> Result<Share, Prob
     let region = wish.region.clone().unwrap_or(share.region);
     let same_prices = prices == share.prices;
     let network = wish.network.as_ref().map(NetworkPolicy::try_from).transpose()?.unwrap_or(share.network);
+    let devices = wish.devices.as_ref().map_or(share.devices, |lent| lent.iter().map(Into::into).collect());
     let mut changed = Share {
         resources,
         prices,
         terms,
         audience: wish.audience.map_or(share.audience, Into::into),
         network,
+        devices,
         region,
     };
     match &wish.credit {

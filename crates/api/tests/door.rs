@@ -242,6 +242,7 @@ async fn an_image_is_built_listed_and_removed() {
         min_trust: 0,
         options: Default::default(),
         volumes: Vec::new(),
+        devices: Vec::new(),
         ports: Vec::new(),
         network: Network::None,
     };

@@ -1,5 +1,6 @@
 //! What should be going on outside, as it follows from state.
 
+use model::document::LentDevice;
 use model::message::Request;
 use model::{
     Id, Invite, Lease, ObjectId, PeerKey, Rating, Renewal, Resources, Settlement, Span, Tick, Workload,
@@ -38,6 +39,8 @@ pub enum Effect {
         network_rate: u64,
         /// The most bytes that it may read, and write, on its disk in a second; nought: no limit.
         io_rate: u64,
+        /// Devices that it has: those of its lease that are lent still.
+        devices: Vec<LentDevice>,
         /// How long the guest goes on when this node does not.
         grace: Span,
     },

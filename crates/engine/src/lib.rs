@@ -213,7 +213,7 @@ impl Engine {
 
     /// All that should be going on at `now`. Starting what is on the list already changes nothing.
     pub fn wanted(&self, now: Timestamp) -> Vec<Effect> {
-        let mut effects = self.state.lease.wanted(now);
+        let mut effects = self.state.lease.wanted(self.state.market.share.as_ref(), now);
         effects.extend(self.state.market.wanted(now));
         effects.extend(self.state.people.wanted(now));
         effects.extend(self.state.settlement.wanted(now));

@@ -7,7 +7,7 @@ use engine::{Input, Topic};
 use model::record::{Account, Record};
 use model::{
     Ask, AskTerms, Denial, EndReason, Id, Lease, Nonce, Phase, Quote, Rate, Request, Resources, Response,
-    Share, Signed, Span,
+    Share, Signed, Span, Workload,
 };
 
 #[test]
@@ -163,6 +163,26 @@ fn capacity_comes_back_when_a_lease_ends() {
     world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
     world.ended(lease);
     world.deal(OTHER, all);
+}
+
+#[test]
+fn a_device_is_one_lease_s_at_a_time() {
+    let mut world = World::of(2);
+    let with = |name: &str| AskTerms {
+        workload: Workload { devices: vec![name.to_owned()], ..wish().workload },
+        ..wish()
+    };
+    let lease = world.deal(TENANT, with("camera"));
+    let second = world.ask(OTHER, with("camera"));
+    let (code, sentence) = world.refusal(OTHER, second);
+    assert_eq!((code.as_str(), sentence.as_str()), ("device_in_use", "another guest has the device camera"));
+    let third = world.ask(OTHER, with("microscope"));
+    assert_eq!(world.refusal(OTHER, third).0, "no_device");
+    // Another device is free, and so is this one after the lease.
+    world.deal(OTHER, with("gpu"));
+    world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
+    world.ended(lease);
+    world.deal(OTHER, with("camera"));
 }
 
 #[test]

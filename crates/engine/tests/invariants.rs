@@ -7,7 +7,7 @@ use engine::{Input, owner};
 use model::record::{Account, Record};
 use model::{
     AskTerms, Currency, Id, Lease, Nonce, Phase, Presence, RenewalTerms, Resources, Share, Side, Span, Terms,
-    Timestamp,
+    Timestamp, Workload,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -271,8 +271,17 @@ fn is_at_rest(world: &World) -> bool {
 }
 
 fn asks(world: &mut World, node: usize) {
-    let terms =
-        AskTerms { resources: Resources { cpu_millis: 1_500, memory: 2 << 30, disk: 1 << 30 }, ..wish() };
+    let devices: &[&str] = match world.now.0 % 3 {
+        0 => &["camera"],
+        1 => &["gpu", "camera"],
+        _ => &[],
+    };
+    let devices = devices.iter().map(|name| (*name).to_owned()).collect();
+    let terms = AskTerms {
+        resources: Resources { cpu_millis: 1_500, memory: 2 << 30, disk: 1 << 30 },
+        workload: Workload { devices, ..wish().workload },
+        ..wish()
+    };
     let nonce = Nonce(u128::from(world.now.0.unsigned_abs()).to_le_bytes());
     let ask = Tenant::Ask { offer: Box::new(world.offer()), terms: Box::new(terms), nonce };
     world.wish(node, Input::Tenant(ask));
@@ -330,7 +339,7 @@ fn first(command: owner::Command) -> Input {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    // That postings sum to nought, that promised never exceeds lent, and that the host's loss is bounded, the world
+    // That postings sum to nought, that promised never exceeds lent, that a device is one lease's at a time, and that the host's loss is bounded, the world
     // holds against each write; and that the record adds up to the state, against each start.
     #[test]
     fn whatever_happens_both_sides_come_to_one_end(story in story()) {

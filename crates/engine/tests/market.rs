@@ -286,6 +286,7 @@ fn query() -> Query {
     let (term, me) = (Span::minutes(10), person(99).party().device);
     Query {
         volumes: false,
+        devices: Vec::new(),
         resources: ONE_CORE,
         term,
         cap,

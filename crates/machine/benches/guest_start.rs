@@ -321,6 +321,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
         },
         network: Network::default(),
         mounts: Vec::new(),
+        devices: Default::default(),
         grace: Grace::default(),
         run: Settings::default(),
     })

@@ -228,6 +228,7 @@ async fn guest(
         network: Network { policy: "internet".parse()?, rate: 0 },
         run: Settings::default(),
         mounts: Vec::new(),
+        devices: Default::default(),
         grace: Grace::default(),
     };
     guests.start(&spec).await?;

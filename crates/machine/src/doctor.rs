@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::device;
 use crate::guest::{Hierarchy, Ids, Runtime, Writable, find_in_path};
 use crate::presence::{self, Places, Sight, Wants};
 use model::ReasonKind;
@@ -44,6 +45,7 @@ pub fn doctor() -> Vec<Finding> {
         open_files(),
         disk(),
         disk_rate(),
+        devices(),
         overlay(),
         kernel(),
         kvm(),
@@ -236,6 +238,27 @@ fn disk() -> Finding {
             )
         }
     }
+}
+
+/// What the owner could lend besides, and whether a guest could open it.
+fn devices() -> Finding {
+    const NAME: &str = "devices";
+    let found = device::lendable();
+    if found.is_empty() {
+        return works(NAME, "none that could be lent: no CDI file, graphics, camera, serial or sound device");
+    }
+    let opens = |source: &&String| device::resolve(source).is_ok_and(|found| found.can_be_opened().is_ok());
+    let (open, closed): (Vec<&String>, Vec<&String>) = found.iter().partition(opens);
+    let list = |names: &[&String]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    if closed.is_empty() {
+        return works(NAME, format!("can be lent (`sublet offer set --device NAME=..`): {}", list(&open)));
+    }
+    limited(
+        NAME,
+        format!("can be lent: {}", if open.is_empty() { "none".to_owned() } else { list(&open) }),
+        &format!("no guest could open {}", list(&closed)),
+        "run the node as root: guests then have nodes of their own",
+    )
 }
 
 /// How fast a guest may read and write.

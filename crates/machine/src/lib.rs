@@ -1,6 +1,7 @@
 //! The only hands on this computer: images, guests, what the machine has and what it can do.
 
 pub mod benchmark;
+pub mod device;
 pub mod doctor;
 pub mod download;
 pub mod electricity;

@@ -49,6 +49,8 @@ fn old_documents_mean_the_same() {
     document(&old, "device", &examples::host().certificate());
     document(&old, "profile", &examples::profile());
     document(&old, "offer", &examples::offer(7));
+    document(&old, "offer-of-devices", &examples::offer_of_devices());
+    document(&old, "ask-for-devices", &examples::ask_for_devices());
     document(&old, "ask", &examples::ask());
     document(&old, "quote", &examples::quote());
     document(&old, "lease", examples::lease().first_signed());
@@ -62,7 +64,7 @@ fn old_documents_mean_the_same() {
     document(&old, "greeting", &examples::greeting());
     document(&old, "settlement", examples::settlement().first_signed());
     document(&old, "release", &examples::release());
-    let tested = 16;
+    let tested = 18;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 

@@ -202,6 +202,7 @@ fn share() -> Share {
         },
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: Vec::new(),
         region: String::new(),
     }
 }

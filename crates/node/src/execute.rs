@@ -9,11 +9,12 @@ use crate::stats::Sampler;
 use crate::volumes::{self, NotReady};
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
+use machine::device::{Devices, resolve};
 use machine::guest::{Grace, GuestError, GuestId, GuestSpec, GuestState, Guests, Limits, Settings, Usage};
 use machine::image::{Images, RunConfig};
 use machine::network::{Internet, Network};
 use machine::volume::Volumes;
-use model::document::{Restart, RunOptions, volumes_room};
+use model::document::{LentDevice, Restart, RunOptions, volumes_room};
 use model::{Id, Lease, PeerKey, Request, Resources, Response, Span, Timestamp, Workload};
 use net::Net;
 use std::path::PathBuf;
@@ -76,8 +77,8 @@ pub async fn execute(hands: Hands, effect: Effect) {
     let outcome = match effect {
         Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
         Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
-        Effect::Start { lease, workload, resources, network_rate, io_rate, grace } => {
-            start(&hands, lease, &workload, &resources, (network_rate, io_rate), grace).await
+        Effect::Start { lease, workload, resources, network_rate, io_rate, devices, grace } => {
+            start(&hands, lease, &workload, &resources, (network_rate, io_rate), &devices, grace).await
         }
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
@@ -128,6 +129,7 @@ async fn start(
     workload: &Workload,
     resources: &Resources,
     (network_rate, io_rate): (u64, u64),
+    lent: &[LentDevice],
     grace: Span,
 ) -> Outcome {
     let failed = |workload, detail: String| {
@@ -148,6 +150,10 @@ async fn start(
         }
         Err(NotReady::Never(workload, detail)) => return failed(workload, detail),
     };
+    let devices = match given(lent, &workload.devices) {
+        Ok(devices) => devices,
+        Err(detail) => return failed(false, detail),
+    };
     let scratch = resources.disk.saturating_sub(volumes_room(&workload.volumes));
     let spec = GuestSpec {
         id: guest(lease),
@@ -159,6 +165,7 @@ async fn start(
         hostname: options.hostname.clone().unwrap_or_else(|| format!("guest-{}", lease.short())),
         limits: limits(&Resources { disk: scratch, ..*resources }, io_rate),
         mounts,
+        devices,
         network: Network { policy: workload.network.clone(), rate: network_rate },
         grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
         run: settings(options, &prepared.config),
@@ -167,6 +174,20 @@ async fn start(
         Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Started(lease)))),
         Err(error) => failed(is_workload(&error), error.to_string()),
     }
+}
+
+/// What the guest gets for its devices, as they are on this machine now.
+fn given(lent: &[LentDevice], wanted: &[String]) -> Result<Devices, String> {
+    let mut devices = Devices::default();
+    for name in wanted {
+        let device = lent
+            .iter()
+            .find(|lent| lent.name == *name)
+            .ok_or_else(|| format!("the device {name} is lent no longer"))?;
+        let found = resolve(&device.source).and_then(|found| found.can_be_opened().map(|()| found));
+        devices.add(found.map_err(|error| format!("the device {name} cannot be had: {error}"))?);
+    }
+    Ok(devices)
 }
 
 /// As docker does: a command replaces the image's own, and follows its entrypoint; another entrypoint replaces both.

@@ -52,6 +52,8 @@ pub struct Rent {
     pub mode: Option<Mode>,
     /// Disks that outlive the guest; a part of the disk.
     pub volumes: Vec<Volume>,
+    /// Devices of the host, by the names in its offer.
+    pub devices: Vec<String>,
     /// Only this host.
     pub host: Option<DeviceId>,
     /// The least score, in thousandths.
@@ -91,6 +93,7 @@ impl NodeHandle {
             options: rent.options.clone(),
             pieces: Some(self.pieces(image.digest).await?),
             volumes: rent.volumes.clone(),
+            devices: rent.devices.clone(),
         };
         self.have_volume_keys(&rent.volumes)?;
         let query = self.query(&rent, &image.platform.architecture);
@@ -148,6 +151,7 @@ impl NodeHandle {
     pub fn query(&self, rent: &Rent, arch: &str) -> Query {
         Query {
             volumes: !rent.volumes.is_empty(),
+            devices: rent.devices.clone(),
             resources: rent.resources,
             term: rent.term,
             cap: rent.cap,

@@ -130,6 +130,7 @@ fn share() -> Share {
         },
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: Vec::new(),
         region: "EU".into(),
     }
 }
@@ -146,6 +147,7 @@ fn rent(command: &[&str]) -> Rent {
         host: None,
         min_trust: 0,
         volumes: Vec::new(),
+        devices: Vec::new(),
         ports: Vec::new(),
         network: NetworkPolicy::None,
         options: model::document::RunOptions::default(),
@@ -458,6 +460,7 @@ async fn a_volume_outlives_its_lease() {
     let resources = Resources { disk: 40 * MIB, ..ASKED };
     let wish = |script: &str| Rent {
         volumes: vec![volume.clone()],
+        devices: Vec::new(),
         resources,
         cap: None,
         ..rent(&["sh", "-c", script])

@@ -2196,6 +2196,13 @@ export interface components {
          * @enum {string}
          */
         Lending: "by_rules" | "always" | "never";
+        /** @description A device that an owner lends. */
+        LentDevice: {
+            /** @description What the owner calls it, and tenants ask for. */
+            name: string;
+            /** @description Which it is: a device of the Container Device Interface, such as `nvidia.com/gpu=0`, or a file such as `/dev/video0`. */
+            source: string;
+        };
         /** @description A way in. */
         Link: {
             /** @description It works once, within ten minutes. */
@@ -2763,6 +2770,11 @@ export interface components {
              */
             cpu_millis?: number;
             /**
+             * @description Devices that the guest is to have, by the names in the offer.
+             * @default []
+             */
+            devices?: string[];
+            /**
              * Format: int64
              * @description Bytes of disk.
              * @default 67108864
@@ -2883,6 +2895,8 @@ export interface components {
              * @description Thousandths of a logical core.
              */
             cpu_millis: number;
+            /** @description Devices of the host that the guest is to have, by the names in its offer. */
+            devices?: string[];
             /**
              * Format: int64
              * @description Bytes of disk.
@@ -3192,6 +3206,8 @@ export interface components {
         Share: {
             /** @description To whom. */
             audience: components["schemas"]["Audience"];
+            /** @description Devices that guests can have, each one at a time. */
+            devices?: components["schemas"]["LentDevice"][];
             /** @description The most that a guest may reach outside. */
             network?: components["schemas"]["Network"];
             /** @description For how much. */
@@ -3218,6 +3234,11 @@ export interface components {
             cpu_millis?: number | null;
             /** @default null */
             credit?: components["schemas"]["Money"] | null;
+            /**
+             * @description All devices that guests can have, each one at a time.
+             * @default null
+             */
+            devices?: components["schemas"]["LentDevice"][] | null;
             /**
              * Format: int64
              * @description Bytes of disk.
@@ -3664,6 +3685,8 @@ export interface components {
         Workload: {
             /** @description The command; empty for the image's own. */
             command: string[];
+            /** @description Devices of the host, by the names in its offer. */
+            devices?: string[];
             /** @description The image's digest. */
             image: string;
             /** @description What the guest may reach outside. */

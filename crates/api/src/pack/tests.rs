@@ -54,6 +54,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         terms,
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: Vec::new(),
         region: String::new(),
     };
     let offer = host.device.sign(&Offer {
@@ -82,6 +83,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         options: Default::default(),
         pieces: None,
         volumes: Vec::new(),
+        devices: Vec::new(),
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));

@@ -50,6 +50,7 @@ pub async fn rent(
         host,
         min_trust: wish.min_trust,
         volumes,
+        devices: wish.devices,
         network: (&wish.network).try_into()?,
         options: wish.options.into(),
         ports: wish.ports.iter().map(|port| (*port).into()).collect(),

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use node::engine::capacity;
+use node::machine::device::resolve;
 use node::machine::guest::Writable;
 use node::machine::inventory::{Inventory, inventory};
 use node::model;
@@ -62,6 +63,8 @@ pub async fn set(State(door): State<Door>, Body(wish): Body<ShareWish>) -> Resul
     let start = market.share.unwrap_or_else(|| share::suggested(&inventory, Writable::here(), &speed));
     let wanted = share::with(start, &wish, &speed)?;
     fits(&wanted, &inventory, Writable::here(), taken)?;
+    let lent = wanted.devices.clone();
+    blocking(move || can_be_lent(&lent)).await?;
     door.node.share(Some(wanted)).await?;
     show(State(door)).await
 }
@@ -104,6 +107,17 @@ fn fits(wanted: &model::Share, inventory: &Inventory, writable: Writable, taken:
             "{cores} cores are wanted, and this machine has {}",
             inventory.cores_usable
         ));
+    }
+    Ok(())
+}
+
+/// A device that is not there, or that no guest could open, is not offered.
+fn can_be_lent(devices: &[model::document::LentDevice]) -> Result<(), Problem> {
+    for device in devices {
+        resolve(&device.source).and_then(|found| found.can_be_opened()).map_err(|error| {
+            Problem::new(StatusCode::CONFLICT, "no_such_device", format!("{}: {error}", device.name))
+                .hint("`sublet doctor` lists the devices of this computer that can be lent.")
+        })?;
     }
     Ok(())
 }

@@ -50,6 +50,9 @@ pub struct RentWish {
     /// Disks that outlive the guest; they come on top of the disk.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// Devices of the host that the guest is to have, by the names in its offer.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// Ports of this computer that shall lead into the guest.
     #[serde(default)]
     pub ports: Vec<Port>,
@@ -332,6 +335,9 @@ pub struct Workload {
     pub network: Network,
     /// Disks that outlive the guest.
     pub volumes: Vec<Volume>,
+    /// Devices of the host, by the names in its offer.
+    #[serde(default)]
+    pub devices: Vec<String>,
 }
 
 impl From<&model::Workload> for Workload {
@@ -346,6 +352,7 @@ impl From<&model::Workload> for Workload {
             options: (&workload.options).into(),
             network: (&workload.network).into(),
             volumes: workload.volumes.iter().map(Volume::from).collect(),
+            devices: workload.devices.clone(),
         }
     }
 }

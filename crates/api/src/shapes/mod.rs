@@ -45,8 +45,8 @@ pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
 pub use network::{Network, Port, Protocol, Traffic};
 pub use offer::{
-    Audience, Found, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query, Renewal, Share,
-    ShareWish, Speed, Terms, Weight,
+    Audience, Found, LentDevice, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query,
+    Renewal, Share, ShareWish, Speed, Terms, Weight,
 };
 pub use owner::{
     Answer, Busy, Customs, Hot, InUse, Lending, LowCharge, Owner, OwnerState, Pause, Policy as OwnerPolicy,

@@ -221,6 +221,28 @@ impl From<Audience> for model::Audience {
     }
 }
 
+/// A device that an owner lends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LentDevice {
+    /// What the owner calls it, and tenants ask for.
+    pub name: String,
+    /// Which it is: a device of the Container Device Interface, such as `nvidia.com/gpu=0`, or a file such as `/dev/video0`.
+    pub source: String,
+}
+
+impl From<&model::document::LentDevice> for LentDevice {
+    fn from(device: &model::document::LentDevice) -> LentDevice {
+        LentDevice { name: device.name.clone(), source: device.source.clone() }
+    }
+}
+
+impl From<&LentDevice> for model::document::LentDevice {
+    fn from(device: &LentDevice) -> model::document::LentDevice {
+        model::document::LentDevice { name: device.name.clone(), source: device.source.clone() }
+    }
+}
+
 /// What an owner lends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Share {
@@ -235,6 +257,9 @@ pub struct Share {
     /// The most that a guest may reach outside.
     #[serde(default)]
     pub network: Network,
+    /// Devices that guests can have, each one at a time.
+    #[serde(default)]
+    pub devices: Vec<LentDevice>,
     /// Where the machine says it is; empty when the owner does not say.
     pub region: String,
 }
@@ -247,6 +272,7 @@ impl From<&model::Share> for Share {
             terms: Terms::of(&share.terms, share.prices.currency),
             audience: share.audience.into(),
             network: (&share.network).into(),
+            devices: share.devices.iter().map(LentDevice::from).collect(),
             region: share.region.clone(),
         }
     }
@@ -268,6 +294,7 @@ impl TryFrom<&Share> for model::Share {
             terms,
             audience: share.audience.into(),
             network: (&share.network).try_into()?,
+            devices: share.devices.iter().map(Into::into).collect(),
             region: share.region.clone(),
         })
     }
@@ -312,6 +339,8 @@ pub struct ShareWish {
     pub network_rate: Option<u64>,
     /// The most bytes that a guest may read, and as many that it may write, on its disk in a second; nought: no limit.
     pub io_rate: Option<u64>,
+    /// All devices that guests can have, each one at a time.
+    pub devices: Option<Vec<LentDevice>>,
     /// Where the machine says it is.
     pub region: Option<String>,
 }
@@ -457,6 +486,9 @@ pub struct Query {
     pub arch: Option<String>,
     /// What the guest is to reach outside.
     pub network: Network,
+    /// Devices that the guest is to have, by the names in the offer.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// Only this host: the first digits of its device, person or peer, its peer id, or its name.
     pub on: Option<String>,
     /// The least speed of one core, in rating units.
@@ -477,6 +509,7 @@ impl Default for Query {
             mode: None,
             arch: None,
             network: Network::None,
+            devices: Vec::new(),
             on: None,
             min_core: 0,
             min_trust: 0,

@@ -31,6 +31,9 @@ pub struct MarketArgs {
     /// What the guest is to reach outside: `none`, `internet`, or a list such as `allow:example.org:443`.
     #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
     net: Network,
+    /// A device that the guest is to have, by its name in the offer; may be given several times.
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
     /// The least speed of one core, in rating units.
     #[arg(long, value_name = "UNITS", default_value_t = 0)]
     min_core: u32,
@@ -74,6 +77,7 @@ pub async fn run(desk: &Desk<'_>, args: MarketArgs) -> Done {
         mode: args.mode.map(Mode::from),
         arch: args.arch,
         network: args.net,
+        devices: args.devices,
         on: args.on,
         min_core: args.min_core,
         min_trust: args.min_trust,

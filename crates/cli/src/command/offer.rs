@@ -5,7 +5,9 @@ use crate::desk::Desk;
 use crate::parse;
 use crate::show::{amounts, fields, network, prices, time};
 use api::node::model::resources::bytes;
-use api::shapes::{Money, MyOffer, Network, Prices, Published, Renewal, Seconds, Share, ShareWish};
+use api::shapes::{
+    LentDevice, Money, MyOffer, Network, Prices, Published, Renewal, Seconds, Share, ShareWish,
+};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// What to do with the offer.
@@ -70,6 +72,10 @@ struct SetArgs {
     /// limit. `sublet doctor` says whether this computer can enforce it.
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     io_rate: Option<u64>,
+    /// Lend a device, to one guest at a time: `gpu=nvidia.com/gpu=0` as a CDI file of this computer names it, or a file such as
+    /// `cam=/dev/video0`. All that are to be lent, in one command; `none` for none any more.
+    #[arg(long = "device", value_name = "NAME=DEVICE", value_parser = device)]
+    devices: Vec<Option<LentDevice>>,
     /// How long the owner may let a guest stand still, at once, before its lease is closed.
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     notice: Option<Seconds>,
@@ -121,6 +127,14 @@ fn credits(text: &str) -> Result<Money, String> {
     if plain { parse::price(&format!("{text} credit")) } else { parse::price(text) }
 }
 
+fn device(text: &str) -> Result<Option<LentDevice>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let (name, source) = text.split_once('=').ok_or("write NAME=DEVICE, such as cam=/dev/video0, or none")?;
+    Ok(Some(LentDevice { name: name.to_owned(), source: source.to_owned() }))
+}
+
 fn renewal(text: &str) -> Result<Renewal, String> {
     match text {
         "never" => Ok(Renewal::Never),
@@ -162,6 +176,7 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
         network: args.net,
         network_rate: args.net_rate,
         io_rate: args.io_rate,
+        devices: (!args.devices.is_empty()).then(|| args.devices.into_iter().flatten().collect()),
         region: args.region,
     }
 }
@@ -259,6 +274,7 @@ fn words(share: &Share) -> String {
         ("for", whom(share)),
         ("reach", reach(share)),
         ("disk rate", disk_rate(terms.io_rate)),
+        ("devices", devices(&share.devices)),
         ("region", share.region.clone()),
     ])
 }
@@ -268,6 +284,12 @@ fn whom(share: &Share) -> String {
         api::shapes::Audience::Everyone => String::new(),
         api::shapes::Audience::Known => "people you know".to_owned(),
     }
+}
+
+fn devices(lent: &[LentDevice]) -> String {
+    let named: Vec<String> =
+        lent.iter().map(|device| format!("{} ({})", device.name, device.source)).collect();
+    named.join(", ")
 }
 
 fn disk_rate(rate: u64) -> String {
@@ -314,6 +336,14 @@ mod tests {
         };
         assert_eq!((core.micros, memory_gib.micros, disk_gib.micros), (8_000_000, 1_000_000, 1_000_000));
         assert_eq!(wished_prices(PriceArgs { gift: true, ..args() }, &now), Some(Prices::Gift));
+    }
+
+    #[test]
+    fn a_device_has_a_name_and_a_source_that_may_have_more_of_them() {
+        let gpu = device("gpu=nvidia.com/gpu=0").unwrap().unwrap();
+        assert_eq!((gpu.name.as_str(), gpu.source.as_str()), ("gpu", "nvidia.com/gpu=0"));
+        assert_eq!(device("none"), Ok(None));
+        assert!(device("/dev/video0").is_err());
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub struct RunArgs {
     /// be given several times.
     #[arg(short, long = "volume", value_name = "VOLUME", value_parser = crate::command::volume::volume)]
     volumes: Vec<Volume>,
+    /// A device of the host that the guest is to have, by its name in the offer; may be given several times.
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<String>,
     /// What the guest may reach outside: `none`, `internet` (all that is public but mail servers), or a list such as
     /// `allow:example.org:443,*.example.org:80`.
     #[arg(long, value_name = "POLICY", default_value = "none", value_parser = parse::network)]
@@ -87,6 +90,7 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
         on: args.on,
         min_trust: args.min_trust,
         volumes: args.volumes,
+        devices: args.devices,
         ports: args.ports,
         network: args.net,
     };

@@ -185,6 +185,7 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         min_trust: 0,
         options: Default::default(),
         volumes: Vec::new(),
+        devices: Vec::new(),
         ports: vec![Port { local: 0, guest: GUEST_PORT, protocol: Protocol::Tcp }],
         network: Network::None,
     };

@@ -156,6 +156,7 @@ pub fn quote(
         let (owed, credit) = (amount(owed), amount(share.terms.credit));
         return Err(Refusal::CreditUsedUp { owed, credit }.into());
     }
+    state.lease.may_have(share, &ask.terms.workload.devices)?;
     let volumes = &ask.terms.workload.volumes;
     if !volumes.is_empty() && !offer.sandbox.volumes {
         return Err(Refusal::NoVolumes.into());

@@ -14,6 +14,7 @@
 
 pub mod choice;
 mod deal;
+mod device;
 pub mod exposure;
 pub mod holds;
 mod refusal;

@@ -84,6 +84,18 @@ pub enum Refusal {
         /// What guests may reach.
         offered: NetworkPolicy,
     },
+    /// The host does not lend such a device.
+    #[error("no device {device} is lent here")]
+    NoDevice {
+        /// Its name.
+        device: String,
+    },
+    /// One guest at a time.
+    #[error("another guest has the device {device}")]
+    DeviceInUse {
+        /// Its name.
+        device: String,
+    },
     /// This host has no volumes.
     #[error("guests have no volumes here")]
     NoVolumes,
@@ -189,6 +201,8 @@ impl Refusal {
             Refusal::PriceAboveCap { .. } => "price_above_cap",
             Refusal::TermTooLong { .. } => "term_too_long",
             Refusal::OutOfReach { .. } => "out_of_reach",
+            Refusal::NoDevice { .. } => "no_device",
+            Refusal::DeviceInUse { .. } => "device_in_use",
             Refusal::NoVolumes => "no_volumes",
             Refusal::VolumeInUse { .. } => "volume_in_use",
             Refusal::UnknownQuote => "unknown_quote",
@@ -225,6 +239,8 @@ impl Refusal {
             }
             Refusal::PriceAboveCap { .. } => "Raise --max-price, or take another offer: `sublet market`.",
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
+            Refusal::NoDevice { .. } => "`sublet market --device NAME` shows who lends it.",
+            Refusal::DeviceInUse { .. } => "Wait, or take another offer: `sublet market --device NAME`.",
             Refusal::NoVolumes => "Take an offer of a machine that has them: `sublet market`.",
             Refusal::VolumeInUse { .. } => "Stop that lease first: `sublet ps` shows it.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",

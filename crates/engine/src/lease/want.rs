@@ -3,7 +3,7 @@
 use super::{Lease, Outcome, State, choice, deal, run};
 use crate::{Effect, Topic};
 use model::message::Request;
-use model::{Phase, Side, Span, Terms, Timestamp};
+use model::{Phase, Share, Side, Span, Terms, Timestamp};
 
 /// How long after the end the other party is still told what it has not acknowledged.
 const TOLD_FOR: Span = Span::days(7);
@@ -21,8 +21,8 @@ const ASKED_EVERY: Span = Span::seconds(30);
 const ALONE: Span = Span::minutes(5);
 
 impl State {
-    /// All that should be going on.
-    pub fn wanted(&self, now: Timestamp) -> Vec<Effect> {
+    /// All that should be going on. `share` is what is lent now.
+    pub fn wanted(&self, share: Option<&Share>, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (id, asking) in &self.asks {
             match &asking.outcome {
@@ -54,7 +54,7 @@ impl State {
         }
         for lease in self.all() {
             match lease.side {
-                Side::Host => host(lease, now, &mut effects),
+                Side::Host => host(lease, share, now, &mut effects),
                 Side::Tenant => tenant(lease, now, &mut effects),
             }
             both(lease, now, &mut effects);
@@ -74,7 +74,7 @@ fn host_of(offer: &model::Signed<model::Offer>) -> Option<model::PeerKey> {
     model::Person::proven(&offer.certificate, offer.signer(), offer.issued).ok().map(|host| host.peer)
 }
 
-fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
+fn host(lease: &Lease, share: Option<&Share>, now: Timestamp, effects: &mut Vec<Effect>) {
     let id = lease.id();
     match lease.phase {
         Phase::Agreed => {}
@@ -86,12 +86,16 @@ fn host(lease: &Lease, now: Timestamp, effects: &mut Vec<Effect>) {
         Phase::Starting => {
             let (workload, resources) = (lease.contract.workload.clone(), lease.contract.resources);
             let Terms { network_rate, io_rate, .. } = lease.contract.rules;
+            // One that is lent no longer is missing here, and the guest does not start.
+            let lent = share.into_iter().flat_map(|share| &share.devices);
+            let devices = lent.filter(|lent| workload.devices.contains(&lent.name)).cloned().collect();
             effects.push(Effect::Start {
                 lease: id,
                 workload,
                 resources,
                 network_rate,
                 io_rate,
+                devices,
                 grace: ALONE,
             });
         }

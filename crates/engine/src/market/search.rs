@@ -22,6 +22,8 @@ pub struct Query {
     pub network: NetworkPolicy,
     /// Whether the guest is to have volumes.
     pub volumes: bool,
+    /// Devices that the guest is to have, by the names in the offer.
+    pub devices: Vec<String>,
     /// Only offers of this device.
     pub host: Option<DeviceId>,
     /// The least speed of one core, in rating units.
@@ -93,6 +95,11 @@ pub enum Miss {
     },
     /// Its guests have no volumes.
     NoVolumes,
+    /// It does not lend such a device.
+    NoDevice {
+        /// Its name.
+        device: String,
+    },
     /// Slower than is wanted.
     TooSlow {
         /// Rating units of one core.
@@ -175,6 +182,11 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
             .network
             .lacks(&query.network)
             .map(|lack| Miss::OutOfReach { lack, nothing: share.network.is_none() }),
+        query
+            .devices
+            .iter()
+            .find(|wanted| share.devices.iter().all(|lent| lent.name != **wanted))
+            .map(|device| Miss::NoDevice { device: device.clone() }),
         (query.volumes && !offer.sandbox.volumes).then_some(Miss::NoVolumes),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
@@ -218,6 +230,7 @@ impl Miss {
             Miss::OtherArch => "other_arch",
             Miss::OutOfReach { .. } => "out_of_reach",
             Miss::NoVolumes => "no_volumes",
+            Miss::NoDevice { .. } => "no_device",
             Miss::TooSlow { .. } => "too_slow",
             Miss::TooLittleTrust { .. } => "too_little_trust",
             Miss::Stranger => "stranger",
@@ -245,6 +258,7 @@ impl Miss {
             Miss::OutOfReach { lack, nothing: false } => {
                 format!("its guests may not reach {lack}: ask for less with --net")
             }
+            Miss::NoDevice { device } => format!("it lends no device {device}: go without --device"),
             Miss::NoVolumes => "its guests have no volumes: go without -v".to_owned(),
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
             Miss::TooLittleTrust { trust } => {

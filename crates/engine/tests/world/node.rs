@@ -110,6 +110,11 @@ impl Node {
             let promised = engine::capacity::promised(&state.lease, Timestamp(i64::MAX));
             assert!(share.resources.holds(&promised), "promised {promised} of {}", share.resources);
         }
+        let held = state.lease.quotes().flat_map(|held| &held.ask.terms.workload.devices);
+        let had = state.lease.hosted().flat_map(|lease| &lease.contract.workload.devices);
+        let mut devices: Vec<&String> = held.chain(had).collect();
+        devices.sort();
+        assert!(devices.windows(2).all(|pair| pair[0] != pair[1]), "each device is one lease's: {devices:?}");
     }
 
     /// Loses what is in memory, and builds it again from the record, as a start does: from a snapshot and what came after.

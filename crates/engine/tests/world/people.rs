@@ -2,6 +2,7 @@
 
 use super::pretend::BEGIN;
 use engine::Identity;
+use model::document::LentDevice;
 use model::{
     AskTerms, Audience, Currency, DeviceCertificate, ImageDigest, Key, Mode, NetworkPolicy, PeerKey,
     PersonId, Prices, Rate, RenewalTerms, Resources, Share, Span, Speed, Terms, Workload,
@@ -38,6 +39,9 @@ pub fn share() -> Share {
         terms: rules(),
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: [("camera", "/dev/video0"), ("gpu", "example.com/gpu=0")]
+            .map(|(name, source)| LentDevice { name: name.to_owned(), source: source.to_owned() })
+            .to_vec(),
         region: "AT".to_owned(),
     }
 }
@@ -78,6 +82,7 @@ pub fn wish() -> AskTerms {
             options: Default::default(),
             pieces: None,
             volumes: Vec::new(),
+            devices: Vec::new(),
         },
         resources: ONE_CORE,
         term: Span::minutes(10),

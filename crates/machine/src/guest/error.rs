@@ -74,6 +74,12 @@ pub enum GuestError {
     /// Its disk could not be made.
     #[error("the guest's disk: {0}")]
     Disk(VolumeError),
+    /// One guest at a time.
+    #[error("another guest has the device {path}")]
+    DeviceInUse {
+        /// In the guest.
+        path: String,
+    },
     /// Another program could not be begun in it.
     #[error(transparent)]
     Exec(#[from] ExecRefusal),

@@ -335,8 +335,19 @@ impl Guests {
         let _turn = self.preparing.lock().await;
         let runtime = self.runtime.clone().ok_or(GuestError::NoRuntime)?;
         let hierarchy = Hierarchy::find()?;
-        let others = self.shared.ids()?.into_iter().filter_map(|id| self.shared.dir(&id).orders().ok());
-        let taken: HashSet<Ids> = others.map(|orders| orders.ids).collect();
+        let mut taken = HashSet::new();
+        for id in self.shared.ids()? {
+            let other = self.shared.dir(&id);
+            let Ok(orders) = other.orders() else { continue };
+            taken.insert(orders.ids);
+            // Whatever name its owner lends it under.
+            let shared = spec.devices.nodes.iter().find(|node| orders.spec.devices.has(node.device));
+            if let Some(node) = shared
+                && other.end().doing("look after another guest")?.is_none()
+            {
+                return Err(GuestError::DeviceInUse { path: node.path.clone() });
+            }
+        }
         let ids = Ids::for_guest(&spec.id, &taken)?;
         let orders = Orders {
             spec: spec.clone(),

@@ -14,6 +14,7 @@ mod ids;
 mod image_users;
 mod log;
 mod mounts;
+mod nodes;
 mod oci;
 mod processes;
 mod record;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::defences::{self, Defences};
 use super::exec::ExecSpec;
 use super::image_users::User;
+use super::nodes;
 use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
@@ -25,7 +26,7 @@ pub fn config(orders: &Orders, user: &User, root: &str, open_files: u64) -> Valu
         "hostname": spec.hostname,
         "root": { "path": root, "readonly": spec.run.read_only },
         "process": process(spec, user, open_files),
-        "mounts": mounts(spec),
+        "mounts": mounts(orders),
         "linux": {
             "namespaces": namespaces,
             "uidMappings": map,
@@ -120,11 +121,20 @@ pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
     let network = crate::network::environment(&spec.network);
     let defaults = defaults.map(|(name, value)| (name, value.to_owned())).into_iter().chain(network);
     let terminal = spec.run.terminal.then(|| ("TERM", "xterm".to_owned()));
+    let device =
+        |entry: &String| entry.split_once('=').is_some_and(|(name, _)| !has(name)).then(|| entry.clone());
+    let devices = spec.devices.env.iter().filter_map(device);
     let missing = defaults.chain(terminal).filter(|(name, _)| !has(name));
-    spec.env.iter().cloned().chain(missing.map(|(name, value)| format!("{name}={value}"))).collect()
+    spec.env
+        .iter()
+        .cloned()
+        .chain(devices)
+        .chain(missing.map(|(name, value)| format!("{name}={value}")))
+        .collect()
 }
 
-fn mounts(spec: &GuestSpec) -> Vec<Value> {
+fn mounts(orders: &Orders) -> Vec<Value> {
+    let spec = &orders.spec;
     let (shm, shared_files) = (shm_size(spec), format!("nr_inodes={}", Limits::SHARED_FILES));
     let usual = [
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -139,7 +149,8 @@ fn mounts(spec: &GuestSpec) -> Vec<Value> {
             (format!("size={}", tmpfs.size), format!("nr_inodes={}", tmpfs.size / 4_096 + 16));
         mount(&tmpfs.path, "tmpfs", &["nosuid", "nodev", "mode=1777", &size, &inodes])
     };
-    usual.into_iter().chain(spec.run.tmpfs.iter().map(in_memory)).collect()
+    let devices = nodes::mounts(&spec.devices, &orders.ids);
+    usual.into_iter().chain(spec.run.tmpfs.iter().map(in_memory)).chain(devices).collect()
 }
 
 pub(super) fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {

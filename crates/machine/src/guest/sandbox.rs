@@ -11,6 +11,7 @@
 //! /mnt        scratch: config.json, and the runtime's own files
 //! /mnt/l0 ..  the image's layers, read-only, lowest first
 //! /mnt/top    what the guest writes: a file system of a fixed size, on the disk or in memory
+//! /mnt/devices  nodes of devices that it has
 //! /mnt/root   all of them, laid over each other, and volumes in it
 //! ```
 
@@ -42,6 +43,7 @@ use super::defences::Defences;
 use super::error::StartError;
 use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
+use super::nodes::NODES;
 use super::record::Orders;
 use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
@@ -76,6 +78,8 @@ pub struct Inheritance {
     pub volumes: Vec<OwnedFd>,
     /// What it may write over its image, if that lies on the disk.
     pub disk: Option<OwnedFd>,
+    /// Its device nodes, if it has any of its own.
+    pub nodes: Option<OwnedFd>,
 }
 
 /// From the supervisor: the process has its ids.
@@ -134,11 +138,11 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
 
 /// Runs in the first process, which becomes the guest's warden. What goes wrong before is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { entrance, channel, layers, volumes, disk, stdio } = inheritance;
+    let Inheritance { entrance, channel, layers, volumes, disk, nodes, stdio } = inheritance;
     let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
     let begun = limited
-        .and_then(|()| let_go(&channel, layers.as_deref(), volumes.iter().chain(&disk), &stdio))
-        .and_then(|()| build(orders, channel.as_fd(), layers, volumes, disk))
+        .and_then(|()| let_go(&channel, layers.as_deref(), volumes.iter().chain(&disk).chain(&nodes), &stdio))
+        .and_then(|()| build(orders, channel.as_fd(), layers, volumes, (disk, nodes)))
         .and_then(|root| Warden::begin(orders, channel.as_fd(), root, stdio));
     match begun {
         Ok(mut warden) => process::exit(warden.stay()),
@@ -176,7 +180,7 @@ fn build(
     channel: BorrowedFd<'_>,
     layers: Option<Vec<OwnedFd>>,
     volumes: Vec<OwnedFd>,
-    disk: Option<OwnedFd>,
+    (disk, nodes): (Option<OwnedFd>, Option<OwnedFd>),
 ) -> Result<OwnedFd, StartError> {
     if !matches!(wire::receive::<String>(channel), Ok(Some((word, _))) if word == GO) {
         process::exit(1);
@@ -197,6 +201,11 @@ fn build(
         None => orders.spec.layers.iter().map(|path| clone_mount(path)).collect::<Result<_, _>>()?,
     };
     let root = lay_over_each_other(&layers, disk, orders)?;
+    if let Some(nodes) = nodes {
+        fs::create_dir(NODES)
+            .and_then(|()| Ok(move_mount(nodes, "", CWD, NODES, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
+            .map_err(StartError::sandbox("mount the guest's device nodes"))?;
+    }
     if let Some(groups) = groups {
         fs::create_dir(GROUPS)
             .and_then(|()| Ok(move_mount(groups, "", CWD, GROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))

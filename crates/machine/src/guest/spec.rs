@@ -12,6 +12,7 @@ use super::mounts::Mount;
 use super::settings::Settings;
 use super::writable::Writable;
 
+use crate::device::Devices;
 use crate::network::Network;
 
 /// Names a guest: the id of its lease. Written as 64 hex digits, also as the name of its directory.
@@ -97,6 +98,9 @@ pub struct GuestSpec {
     /// Its volumes.
     #[serde(default)]
     pub mounts: Vec<Mount>,
+    /// Devices of this machine that it has.
+    #[serde(default)]
+    pub devices: Devices,
     /// What becomes of it when no node looks after it.
     pub grace: Grace,
     /// How its program is run.
@@ -320,6 +324,7 @@ mod tests {
             },
             network: Network::default(),
             mounts: Vec::new(),
+            devices: Devices::default(),
             grace: Grace::default(),
             run: Settings::default(),
         }

@@ -176,6 +176,7 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         // Who asked for the test may go away in its middle: then nobody looks after its guest.
         grace: Grace { freeze: Duration::from_secs(5), stop: Duration::from_secs(5) },
         mounts: Vec::new(),
+        devices: Default::default(),
     }
 }
 

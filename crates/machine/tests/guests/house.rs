@@ -70,6 +70,7 @@ impl House {
             },
             network: Network::default(),
             mounts: Vec::new(),
+            devices: Default::default(),
             grace: Grace::default(),
             run: Settings::default(),
         }

@@ -4,6 +4,7 @@
 //! This program is also the guests' supervisor: called with the word `supervise`, it is one.
 
 mod beside;
+mod devices;
 mod ending;
 mod hostile;
 mod house;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ending::trials(),
         talking::trials(),
         beside::trials(),
+        devices::trials(),
         network::trials(),
         siege::trials(),
         stats::trials(),
@@ -90,7 +92,9 @@ fn why_not_here(name: &str) -> Option<String> {
     Some(format!("{}: {}", missing.name, missing.detail))
 }
 
-const ROOT_ONLY: [&str; 13] = [
+const ROOT_ONLY: [&str; 15] = [
+    "a_guest_with_a_device_can_use_it_and_another_cannot",
+    "a_device_is_the_guest_s_own_node_and_the_machine_s_stays_as_it_was",
     "the_sandbox_holds_as_root",
     "the_sandbox_holds_without_root",
     "every_probe_gets_through_where_there_is_no_sandbox",

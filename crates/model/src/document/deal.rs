@@ -1,5 +1,6 @@
 //! The deal: ask, quote, lease, and the renewal of a lease.
 
+use super::device::check_names;
 use super::network::NetworkPolicy;
 use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
@@ -102,10 +103,14 @@ pub struct Workload {
     /// Disks that outlive the guest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// Devices of the host that the guest is to have, by the names in its offer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
 }
 
 impl Workload {
     fn check(&self, resources: &Resources) -> Result<(), Invalid> {
+        check_names(self.devices.iter().map(String::as_str))?;
         check_volumes(&self.volumes)?;
         require(
             volumes_room(&self.volumes) <= resources.disk,

@@ -1,6 +1,7 @@
 //! The documents that people sign with each other. Each says who may sign it, when it acts, and what it may contain.
 
 mod deal;
+mod device;
 mod invite;
 mod network;
 mod offer;
@@ -15,6 +16,7 @@ mod volume;
 mod work;
 
 pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
+pub use device::{LentDevice, MOST_DEVICES};
 pub use invite::{Greeting, Invite, LONGEST_INVITE};
 pub use network::{Destination, Host, Lack, MOST_DESTINATIONS, Name, NetworkPolicy, NotADestination, Whose};
 pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};

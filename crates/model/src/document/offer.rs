@@ -1,5 +1,6 @@
 //! What a host lends: capacity, measured speed, prices, terms.
 
+use super::device::{LentDevice, check_lent};
 use super::network::NetworkPolicy;
 use super::person::check_addresses;
 use super::{DeviceCertificate, Tested, is_plain, require, signed_by};
@@ -139,6 +140,9 @@ pub struct Share {
     /// The most that a guest may reach outside.
     #[serde(default, skip_serializing_if = "NetworkPolicy::is_none")]
     pub network: NetworkPolicy,
+    /// Devices that guests can have, each one at a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<LentDevice>,
     /// Where the machine says it is: an ISO 3166 country, or a finer name; empty when the owner does not say.
     pub region: String,
 }
@@ -182,7 +186,7 @@ impl Share {
     /// # Errors
     /// [`Invalid::Content`] names the first that does not.
     pub fn check(&self) -> Result<(), Invalid> {
-        let Share { resources, prices, terms, audience: _, network, region } = self;
+        let Share { resources, prices, terms, audience: _, network, devices, region } = self;
         require((1..=1_024_000).contains(&resources.cpu_millis), "cpu_millis", "from 1 to 1024000")?;
         require(resources.memory >= 4 << 20, "memory", "at least 4 MiB")?;
         require(
@@ -193,6 +197,7 @@ impl Share {
         require(is_plain(region, 64), "region", "at most 64 bytes of plain text")?;
         prices.check()?;
         network.check()?;
+        check_lent(devices)?;
         terms.check()
     }
 }

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::document::{Channel, Package, PackageKind, Stage};
+use model::document::{Channel, LentDevice, Package, PackageKind, Stage};
 use model::message::LogView;
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
@@ -93,6 +93,7 @@ pub fn share() -> Share {
         },
         audience: Audience::Everyone,
         network: NetworkPolicy::None,
+        devices: Vec::new(),
         region: "CH".into(),
     }
 }
@@ -119,6 +120,22 @@ pub fn offer(seq: u64) -> Signed<Offer> {
     signed(&host().device, offer)
 }
 
+/// With what came later than the first offers had.
+pub fn offer_of_devices() -> Signed<Offer> {
+    let devices = [("cam", "/dev/video0"), ("gpu", "example.com/gpu=0")];
+    let devices =
+        devices.map(|(name, source)| LentDevice { name: name.into(), source: source.into() }).to_vec();
+    let terms = Terms { io_rate: 50 << 20, ..share().terms };
+    let offer = (*offer(8)).clone();
+    signed(&host().device, Offer { share: Share { devices, terms, ..share() }, ..offer })
+}
+
+pub fn ask_for_devices() -> Signed<Ask> {
+    let ask = (*ask()).clone();
+    let workload = Workload { devices: vec!["cam".into(), "gpu".into()], ..workload() };
+    signed(&tenant().device, Ask { terms: AskTerms { workload, ..ask.terms }, ..ask })
+}
+
 pub fn workload() -> Workload {
     Workload {
         image: ImageDigest([0xab; 32]),
@@ -131,6 +148,7 @@ pub fn workload() -> Workload {
         options: Default::default(),
         pieces: None,
         volumes: Vec::new(),
+        devices: Vec::new(),
     }
 }
 
@@ -332,6 +350,8 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("profile", profile().bytes().to_vec()),
         ("offer", offer(7).bytes().to_vec()),
         ("ask", ask().bytes().to_vec()),
+        ("offer-of-devices", offer_of_devices().bytes().to_vec()),
+        ("ask-for-devices", ask_for_devices().bytes().to_vec()),
         ("quote", quote().bytes().to_vec()),
         ("lease", lease().first_signed().bytes().to_vec()),
         ("lease-by-host", lease().second_signed().bytes().to_vec()),

@@ -21,6 +21,7 @@ use crate::guest::cgroup::Group;
 use crate::guest::error::StartError;
 use crate::guest::ids::Ids;
 use crate::guest::log::Stream;
+use crate::guest::nodes;
 use crate::guest::record::Orders;
 use crate::guest::runtime::complaint;
 use crate::guest::sandbox::{self, Inheritance, Launch};
@@ -38,6 +39,8 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let layers = sandbox::open_layers(&orders.spec, &orders.ids)?;
     let volumes = sandbox::open_volumes(&orders.spec, &orders.ids)?;
     let disk = attach_disk(orders, group)?;
+    let nodes = nodes::make(&orders.spec.devices, &orders.ids)
+        .map_err(StartError::sandbox("make the guest's device nodes"))?;
     let (channel, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(StartError::sandbox("make a channel to the first process"))?;
@@ -47,7 +50,10 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let first = sys::clone_into(sandbox::namespaces(orders.defences), Some(entrance.born_into.as_fd()))
         .map_err(StartError::sandbox("make namespaces for the guest"))?;
     let Some(first) = first else {
-        sandbox::enter(orders, Inheritance { entrance, channel: theirs, layers, volumes, disk, stdio });
+        sandbox::enter(
+            orders,
+            Inheritance { entrance, channel: theirs, layers, volumes, disk, nodes, stdio },
+        );
     };
     let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
     let ready = mapped.and_then(|()| {
