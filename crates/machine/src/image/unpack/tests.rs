@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
@@ -462,6 +463,146 @@ fn a_sparse_file_counts_as_it_unfolds() {
     archive.append(&header, io::empty()).expect("written to memory");
     let result = house.unpack(&archive.into_inner().expect("written to memory"));
     assert!(matches!(result, Err(ImageError::TooLarge { .. })), "{result:?}");
+}
+
+#[test]
+fn a_compressed_bomb_is_cut_short() {
+    // 256 MiB of nothing in one file, of which no more than the limit may ever be written.
+    let zeros = 256 << 20;
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_path("zeros").expect("short");
+    header.set_mode(0o644);
+    header.set_size(zeros);
+    header.set_cksum();
+    let plain = || io::Cursor::new(header.as_bytes().to_vec()).chain(io::repeat(0).take(zeros + 1024));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::copy(&mut plain().take(32 << 20), &mut gzip).expect("written to memory");
+    let gzip = gzip.finish().expect("written to memory");
+    let zstd = zstd::encode_all(plain(), 1).expect("written to memory");
+    for bomb in [gzip, zstd] {
+        assert!(bomb.len() < 1 << 20, "{} bytes as it travels", bomb.len());
+        let house = House::new();
+        let limits = Limits { bytes: 1 << 20, entries: 10, style: Style::Layer };
+        let archive = crate::image::layers::decompress(bomb.as_slice()).expect("its kind is known");
+        let refused = unpack(archive, &house.root(), limits, &|| false);
+        assert!(matches!(refused, Err(ImageError::TooLarge { limit: 1_048_576, .. })), "{refused:?}");
+        assert!(house.stat("zeros").size() <= 1 << 20);
+    }
+}
+
+#[test]
+fn a_name_need_not_be_text() {
+    let house = House::new();
+    let name = b"caf\xe9\xff";
+    house.takes(
+        Layer::new()
+            .entry(EntryType::Regular, name, b"", 0o644, b"latin")
+            .entry(EntryType::Symlink, b"link", name, 0o777, b"")
+            .entry(EntryType::Link, b"hard", name, 0o644, b"")
+            .entry(EntryType::Regular, b".wh.\xff", b"", 0o644, b""),
+    );
+    assert_eq!(house.read("link"), "latin");
+    assert_eq!(house.read("hard"), "latin");
+    let whiteout = std::ffi::OsStr::from_bytes(b"\xff");
+    assert!(fs::symlink_metadata(house.root().join(whiteout)).expect("made").file_type().is_char_device());
+    house.refuses(Layer::new().entry(EntryType::Regular, b"../\xff", b"", 0o644, b""), Trick::Climbs);
+}
+
+#[test]
+fn an_extended_header_is_judged_like_a_plain_one() {
+    let house = House::new();
+    let witness = format!("{}/witness", house.outside());
+    house.refuses(Layer::new().pax("path", b"../outside/escape").file("x", ""), Trick::Climbs);
+    house.refuses(Layer::new().pax("path", b".").file("x", ""), Trick::ReplacesRoot);
+    house.refuses(Layer::new().pax("path", b".wh..").file("x", ""), Trick::BadWhiteout);
+    house.refuses(Layer::new().pax("linkpath", b"../outside/witness").hard("h", "x"), Trick::Climbs);
+    house.refuses(Layer::new().pax("linkpath", witness.as_bytes()).hard("h", "x"), Trick::LinkToNothing);
+    house.refuses(
+        Layer::new().extension(EntryType::GNULongName, b"../outside/escape").file("x", ""),
+        Trick::Climbs,
+    );
+    house.refuses(
+        Layer::new().extension(EntryType::GNULongLink, b"../outside/witness").hard("h", "x"),
+        Trick::Climbs,
+    );
+}
+
+#[test]
+fn a_size_in_an_extended_header_hides_no_entry() {
+    // Who believed the plain header's size would see a second entry in the first one's body.
+    let hidden = Layer::new().file("hidden", "evil").bytes();
+    let house = House::new();
+    let mut layer = Layer::new().pax("size", hidden.len().to_string().as_bytes());
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::Regular);
+    header.set_path("shown").expect("short");
+    header.set_mode(0o644);
+    header.set_size(512);
+    header.set_cksum();
+    layer.0.append(&header, hidden.as_slice()).expect("written to memory");
+    house.takes(layer.file("after", "honest"));
+    assert_eq!(house.stat("shown").size(), hidden.len() as u64);
+    assert_eq!(house.read("after"), "honest");
+    assert!(!house.root().join("hidden").exists());
+
+    // A size that nothing stands behind, or that no number holds.
+    for size in ["9223372036854775807", "18446744073709551615", "99999999999999999999999", "-1"] {
+        let refused = House::new().unpack(&Layer::new().pax("size", size.as_bytes()).file("f", "x").bytes());
+        assert!(
+            matches!(refused, Err(ImageError::Malformed { .. } | ImageError::TooLarge { .. })),
+            "{size}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn times_and_owners_beyond_measure_are_brought_back() {
+    let house = House::new();
+    let dated = |layer: Layer, name: &str, mtime: [u8; 12]| {
+        let mut layer = layer;
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_path(name).expect("short");
+        header.set_mode(0o644);
+        header.set_size(0);
+        let fields = header.as_old_mut();
+        fields.mtime = mtime;
+        fields.uid = [0xff; 8];
+        fields.gid = *b"7777777\0";
+        header.set_cksum();
+        layer.0.append(&header, io::empty()).expect("written to memory");
+        layer
+    };
+    let mut distant = [0x7f; 12];
+    distant[0] = 0x80;
+    let mut lowest = [0; 12];
+    lowest[0] = 0xff;
+    lowest[4] = 0x80;
+    let mut layer = dated(Layer::new(), "before", [0xff; 12]);
+    layer = dated(layer, "distant", distant);
+    layer = dated(layer, "lowest", lowest);
+    house.takes(dated(layer, "octal", *b"77777777777\0"));
+    assert_eq!(house.stat("before").mtime(), -1);
+    assert_eq!(house.stat("octal").mtime(), 0o77_777_777_777);
+    // What the file system keeps of the rest is its own; files there are, and they are the node's.
+    let me = rustix::process::geteuid().as_raw();
+    for name in ["before", "distant", "lowest", "octal"] {
+        assert_eq!(house.stat(name).uid(), me, "{name}");
+    }
+}
+
+#[test]
+fn a_layer_knows_nothing_of_the_one_below() {
+    // What one layer leads out by, the next one does not follow: each has a root of its own.
+    let (below, above) = (House::new(), House::new());
+    let outside = above.outside();
+    below.takes(Layer::new().link("s", &outside).file("f", "below").link("w", &outside));
+    above.refuses(Layer::new().hard("h", "f"), Trick::LinkToNothing);
+    above.refuses(Layer::new().hard("h", "s/witness"), Trick::LinkToNothing);
+    above.takes(Layer::new().file("s/witness", "mine").file("w/.wh.witness", "").file("w/.wh..wh..opq", ""));
+    assert_eq!(above.read("s/witness"), "mine");
+    assert!(above.is_whiteout("w/witness") && above.is_opaque("w"));
 }
 
 #[test]

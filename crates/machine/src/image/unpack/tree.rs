@@ -73,6 +73,7 @@ impl<'a> Tree<'a> {
         if kind.is_pax_global_extensions() {
             return Ok(()); // comments, as `git archive` writes them
         }
+        require_a_size(entry)?;
         let raw = entry.path_bytes().into_owned();
         let path = inside(&raw)?;
         let mode = entry.header().mode().map_err(unreadable)? & 0o1777;
@@ -471,10 +472,27 @@ fn hostile(path: &Path, trick: Trick) -> ImageError {
     ImageError::Hostile { entry: path.display().to_string().chars().take(200).collect(), trick }
 }
 
+/// The tar crate passes over a size in an extended header that is no number, and goes by the plain one. Other tools
+/// do not, and would see other entries than we.
+fn require_a_size(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ImageError> {
+    let Some(extensions) = entry.pax_extensions().map_err(unreadable)? else { return Ok(()) };
+    let is_number = |value: &str| value.parse::<u64>().is_ok();
+    // What is no text is an attribute, in which nobody looks for a size.
+    match extensions
+        .flatten()
+        .any(|field| field.key_bytes() == b"size" && !field.value().is_ok_and(is_number))
+    {
+        true => Err(ImageError::malformed("a layer", "a size in an extended header is no number")),
+        false => Ok(()),
+    }
+}
+
 fn modified(entry: &tar::Entry<'_, impl Read>) -> Result<Timestamps, ImageError> {
     let seconds = entry.header().mtime().map_err(unreadable)?;
-    // Past the year 9999 file systems disagree about what can be kept.
-    let time = Timespec { tv_sec: seconds.min(253_402_300_799).cast_signed(), tv_nsec: 0 };
+    // A time before 1970 comes as the two's complement that GNU tar writes. Past the year 9999, and long before
+    // 1901, file systems disagree about what can be kept.
+    let seconds = seconds.cast_signed().clamp(-(1 << 31), 253_402_300_799);
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     Ok(Timestamps { last_access: time, last_modification: time })
 }
 
