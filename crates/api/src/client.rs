@@ -1,5 +1,6 @@
 //! A typed client: the same shapes from the other side, over the Unix socket or TCP.
 
+mod files;
 mod session;
 
 pub use session::{ProgramInput, ProgramOutput, ProgramSaid};
@@ -25,7 +26,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -609,13 +610,7 @@ impl Client {
         let response = timeout(ANSWER_TIME, self.send(method, path, body))
             .await
             .map_err(|_| ClientError::Timeout(ANSWER_TIME))??;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let said = whole(response.into_body()).await?;
-        let problem = serde_json::from_slice(&said).unwrap_or_else(|_| strange(status, &said));
-        Err(ClientError::Problem(problem))
+        granted(response).await
     }
 
     async fn send(
@@ -628,10 +623,24 @@ impl Client {
         let body = if method == Method::GET { Bytes::new() } else { to_json(body)?.into() };
         let request =
             if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
+        self.carry(request, Full::new(body)).await
+    }
+
+    /// Sends any body on its way.
+    async fn carry<B>(
+        &self,
+        request: axum::http::request::Builder,
+        body: B,
+    ) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         match &self.way {
             Way::Socket(data) => {
                 let stream = socket::connect(data).await.map_err(|error| nobody(error, data))?;
-                exchange(stream, request.header(HOST, "localhost").body(Full::new(body))).await
+                exchange(stream, request.header(HOST, "localhost").body(body)).await
             }
             Way::Port { address, token } => {
                 let stream = TcpStream::connect(address).await?;
@@ -639,10 +648,21 @@ impl Client {
                 let request = request
                     .header(HOST, address.to_string())
                     .header(AUTHORIZATION, format!("Bearer {token}"));
-                exchange(stream, request.body(Full::new(body))).await
+                exchange(stream, request.body(body)).await
             }
         }
     }
+}
+
+/// An answer that is no problem.
+async fn granted(response: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let said = whole(response.into_body()).await?;
+    let problem = serde_json::from_slice(&said).unwrap_or_else(|_| strange(status, &said));
+    Err(ClientError::Problem(problem))
 }
 
 /// Nobody listens at the socket: there is none, or it was left behind.
@@ -654,10 +674,15 @@ fn nobody(error: std::io::Error, data: &Path) -> ClientError {
 }
 
 /// One connection for one request: to dial a socket takes microseconds.
-async fn exchange(
+async fn exchange<B>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Result<Request<Full<Bytes>>, axum::http::Error>,
-) -> Result<Response<Incoming>, ClientError> {
+    request: Result<Request<B>, axum::http::Error>,
+) -> Result<Response<Incoming>, ClientError>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let request = request.map_err(|error| ClientError::Answer(error.to_string()))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the answer, or when nobody reads that any more.

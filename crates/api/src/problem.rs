@@ -152,6 +152,7 @@ fn status(error: &Error) -> StatusCode {
             "out_of_range" | "invalid_document" => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::CONFLICT,
         },
+        Error::Denied { code, .. } if code == "no_such_file" => StatusCode::NOT_FOUND,
         Error::Denied { .. }
         | Error::NoOffer { .. }
         | Error::NotRunning { .. }

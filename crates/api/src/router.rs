@@ -5,8 +5,8 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    dashboard, demand, earning, identity, image, image_store, lease, ledger, machine, market, node, offer,
-    owner, peer, people, reputation, selftest, session, settings, settlement, stats, volume,
+    dashboard, demand, earning, files, identity, image, image_store, lease, ledger, machine, market, node,
+    offer, owner, peer, people, reputation, selftest, session, settings, settlement, stats, volume,
 };
 use ::node::NodeHandle;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -134,6 +134,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(lease::wait))
         .routes(routes!(session::exec))
         .routes(routes!(session::attach))
+        .routes(routes!(files::get, files::put))
         .routes(routes!(ledger::export))
         .routes(routes!(image::pull))
         .routes(routes!(image::import))

@@ -92,6 +92,7 @@ async fn tell(mut hear: Hear, out: &mut (impl Sink<Message> + Unpin)) -> Result<
             Frame::Err(bytes) => (output(2, &bytes), false),
             Frame::Ended(code) => (news(&SessionNews::Ended(code)), true),
             Frame::Begin(_)
+            | Frame::Copy(_)
             | Frame::Input(_)
             | Frame::InputEnds
             | Frame::Resize(_)

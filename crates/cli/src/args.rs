@@ -1,9 +1,9 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market, offer, owner,
-    peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update, verify, volume,
-    why,
+    completions, copy, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market, offer,
+    owner, peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update, verify,
+    volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -72,6 +72,8 @@ pub enum Command {
     Exec(exec::ExecArgs),
     /// Speak to the program of a guest, and follow its output.
     Attach(exec::AttachArgs),
+    /// Copy files into a guest that runs, or out of it.
+    Cp(copy::CpArgs),
     /// Wait until guests end, and print their exit codes.
     Wait(lease::WaitArgs),
     /// Print the whole of a lease, an offer, an image or a volume, as JSON.

@@ -1,5 +1,6 @@
 //! The only hands on this computer: images, guests, what the machine has and what it can do.
 
+pub mod archive;
 pub mod benchmark;
 pub mod device;
 pub mod doctor;

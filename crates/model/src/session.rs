@@ -35,12 +35,40 @@ pub struct Size {
     pub rows: u16,
 }
 
+/// Files that a tenant copies into its guest, or out of it: as a tar archive, which is input or output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyWish {
+    /// Out of the guest.
+    Out {
+        /// A file or a directory in the guest, absolute; `/.` at its end means what is in it.
+        path: String,
+        /// Whether to copy what a link leads to, instead of the link.
+        follow: bool,
+        /// Bytes of all files at the most.
+        limit: u64,
+    },
+    /// Into the guest.
+    In {
+        /// In the guest, absolute.
+        path: String,
+        /// Whether the archive holds one thing, which goes into the directory at `path`, or takes its place and name; else
+        /// `path` is a directory, and all in the archive goes into it.
+        place: bool,
+        /// Whether files keep their owners; else they are root's.
+        owners: bool,
+    },
+}
+
 /// One thing said on such a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
     /// Tenant to host, first: begin this.
     Begin(ExecWish),
+    /// Tenant to host, first: copy these files. It has ended well with [`Frame::Ended`] and nought, and else with
+    /// [`Frame::Refused`].
+    Copy(CopyWish),
     /// Tenant to host: input.
     Input(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Tenant to host: there is no more input.

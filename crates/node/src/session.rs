@@ -7,9 +7,9 @@ use crate::Error;
 use crate::execute::Hands;
 use crate::frames;
 use crate::handle::NodeHandle;
-use machine::guest::{ExecRefusal, ExecSpec, GuestError, GuestId, GuestState, Input, Said, Stream};
+use machine::guest::{CopySpec, ExecRefusal, ExecSpec, GuestError, GuestId, GuestState, Input, Said, Stream};
 use model::message::StreamHead;
-use model::session::{ExecWish, Frame, MAX_FRAME, MAX_PIECE, Size};
+use model::session::{CopyWish, ExecWish, Frame, MAX_FRAME, MAX_PIECE, Size};
 use model::{Denial, Id, Lease, PeerKey, Side};
 use net::IncomingStream;
 use std::io;
@@ -29,6 +29,9 @@ const BEAT: Duration = Duration::from_secs(10);
 
 /// How long a host may take to begin a program: longer than it tries itself.
 const BEGIN_WITHIN: Duration = Duration::from_secs(35);
+
+/// The most that is heard of why a transfer failed.
+const LONGEST_WHY: usize = 16 << 10;
 
 /// How long a log is waited for at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,6 +83,29 @@ impl Hear {
     }
 }
 
+impl Hear {
+    /// The next piece of what is copied; none at its good end.
+    ///
+    /// # Errors
+    /// Why it was not copied, or not all of it.
+    pub async fn piece(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        loop {
+            match self.next().await {
+                Some(Frame::Out(bytes)) => return Ok(Some(bytes)),
+                Some(Frame::Ended(0)) => return Ok(None),
+                Some(Frame::Refused(denial)) => return Err(denied(&denial)),
+                Some(Frame::Ended(_)) | None => {
+                    return Err(Error::Denied {
+                        code: "stream_broke".to_owned(),
+                        sentence: "the copy broke off: the host is gone, or the guest has ended".to_owned(),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
 impl NodeHandle {
     /// Begins a program in the guest of a lease, as its tenant.
     ///
@@ -89,6 +115,17 @@ impl NodeHandle {
         let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
         let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
         session.say.say(&Frame::Begin(wish)).await.map_err(|_| Error::no_answer(lease))?;
+        begun(session, lease).await
+    }
+
+    /// Copies files into the guest of a lease, or out of it, as its tenant: the archive is said, or heard.
+    ///
+    /// # Errors
+    /// When the lease is not ours to use, its host is out of reach, or the copy did not begin.
+    pub async fn copy(&self, lease: Id<Lease>, wish: CopyWish) -> Result<Session, Error> {
+        let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
+        let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
+        session.say.say(&Frame::Copy(wish)).await.map_err(|_| Error::no_answer(lease))?;
         begun(session, lease).await
     }
 
@@ -127,11 +164,13 @@ impl NodeHandle {
 async fn begun(mut session: Session, lease: Id<Lease>) -> Result<Session, Error> {
     match timeout(BEGIN_WITHIN, session.hear.next()).await {
         Ok(Some(Frame::Began)) => Ok(session),
-        Ok(Some(Frame::Refused(denial))) => {
-            Err(Error::Denied { code: plain(&denial.code), sentence: plain(&denial.sentence) })
-        }
+        Ok(Some(Frame::Refused(denial))) => Err(denied(&denial)),
         Ok(Some(_) | None) | Err(_) => Err(Error::no_answer(lease)),
     }
+}
+
+fn denied(denial: &Denial) -> Error {
+    Error::Denied { code: plain(&denial.code), sentence: plain(&denial.sentence) }
 }
 
 /// A peer's words, without what could draw over a terminal.
@@ -143,8 +182,10 @@ pub(crate) fn plain(text: &str) -> String {
 pub async fn serve_exec(hands: &Hands, stream: IncomingStream, id: GuestId) -> io::Result<()> {
     let (read, mut write_half) = split(stream.accept().await?);
     let mut frames = frames(read);
-    let Ok(Some(Frame::Begin(wish))) = timeout(WISH_WITHIN, frames.recv()).await else {
-        return Err(io::ErrorKind::InvalidData.into());
+    let wish = match timeout(WISH_WITHIN, frames.recv()).await {
+        Ok(Some(Frame::Begin(wish))) => wish,
+        Ok(Some(Frame::Copy(wish))) => return serve_copy(hands, frames, write_half, id, wish).await,
+        Ok(Some(_) | None) | Err(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
     let exec = match hands.guests.exec(id, &spec(wish)).await {
         Ok(exec) => exec,
@@ -171,6 +212,58 @@ pub async fn serve_exec(hands: &Hands, stream: IncomingStream, id: GuestId) -> i
     tokio::select! {
         said = say => said,
         // The tenant is gone, and what it had begun goes with it.
+        () = feed(frames, Some(input)) => Ok(()),
+    }
+}
+
+/// As host: copies the files that the tenant names.
+async fn serve_copy(
+    hands: &Hands,
+    frames: mpsc::Receiver<Frame>,
+    mut write_half: WriteHalf<net::Stream>,
+    id: GuestId,
+    wish: CopyWish,
+) -> io::Result<()> {
+    let spec = match wish {
+        CopyWish::Out { path, follow, limit } => CopySpec::Out { path: path.into(), follow, limit },
+        CopyWish::In { path, place, owners } => CopySpec::In { path: path.into(), place, owners },
+    };
+    let exec = match hands.guests.copy(id, &spec).await {
+        Ok(exec) => exec,
+        Err(error) => return refuse(&mut write_half, &error).await,
+    };
+    write(&mut write_half, &Frame::Began).await?;
+    let (mut output, input) = (exec.output, exec.input);
+    let say = async {
+        let mut why = Vec::new();
+        loop {
+            let frame = match timeout(BEAT, output.next()).await {
+                Ok(said) => match said? {
+                    Said::Out(bytes) => Frame::Out(bytes),
+                    Said::Err(bytes) => {
+                        why.extend(bytes.into_iter().take(LONGEST_WHY - why.len().min(LONGEST_WHY)));
+                        continue;
+                    }
+                    Said::Ended(code) => {
+                        let last = match code {
+                            0 => Frame::Ended(0),
+                            code => {
+                                let error = machine::guest::why(code, &why);
+                                let sentence = error.to_string().chars().take(400).collect();
+                                Frame::Refused(Denial { code: error.code().to_owned(), sentence })
+                            }
+                        };
+                        write(&mut write_half, &last).await?;
+                        return write_half.shutdown().await;
+                    }
+                },
+                Err(_) => Frame::Here,
+            };
+            write(&mut write_half, &frame).await?;
+        }
+    };
+    tokio::select! {
+        said = say => said,
         () = feed(frames, Some(input)) => Ok(()),
     }
 }
@@ -261,6 +354,7 @@ async fn feed(mut frames: mpsc::Receiver<Frame>, mut input: Option<Input>) {
             Frame::Resize(to) => input.resize(size(to)),
             Frame::Signal(signal) => input.signal(signal).await.map_err(io::Error::other),
             Frame::Begin(_)
+            | Frame::Copy(_)
             | Frame::Began
             | Frame::Refused(_)
             | Frame::Out(_)

@@ -594,6 +594,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases/{id}/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Copies a file, or a directory with all in it, out of a guest of ours, as the guest sees it: a tar archive, whose one top
+         *     entry bears the last name of the path. An archive that breaks off is half of one.
+         */
+        get: operations["files_get"];
+        /** Copies the files of a tar archive into a guest of ours, over those that are there. Each file is there when it is whole. */
+        put: operations["files_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/leases/{id}/logs": {
         parameters: {
             query?: never;
@@ -4898,6 +4919,85 @@ export interface operations {
         responses: {
             /** @description A WebSocket. */
             101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    files_get: {
+        parameters: {
+            query: {
+                /** @description A file or a directory in the guest; `/.` at its end means what is in it. */
+                path: string;
+                /** @description Whether to copy what a link leads to, instead of the link. */
+                follow?: boolean;
+                /** @description Bytes of all files at the most; 64 GiB when nobody says. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-tar": number[];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    files_put: {
+        parameters: {
+            query: {
+                /** @description A directory in the guest; with `place`, any path there. */
+                path: string;
+                /**
+                 * @description Whether the archive holds one file or directory, which goes into the directory at `path`, or takes its place and
+                 *     name: as `cp` does it. Else all in the archive goes into the directory.
+                 */
+                place?: boolean;
+                /** @description Whether files keep their owners; else they are root's. */
+                owners?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-tar": number[];
+            };
+        };
+        responses: {
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod demand;
 pub mod earning;
+pub mod files;
 pub mod identity;
 pub mod image;
 pub mod image_store;

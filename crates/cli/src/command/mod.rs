@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod completions;
+pub mod copy;
 pub mod dashboard;
 pub mod doctor;
 pub mod exec;
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Stats(args) => stats::stats(&desk, &args).await,
         Command::Top(args) => stats::top(&desk, &args).await,
         Command::Exec(args) => exec::exec(&desk, args).await,
+        Command::Cp(args) => copy::run(&desk, args).await,
         Command::Attach(args) => exec::attach(&desk, &args).await,
         Command::Wait(args) => lease::wait(&desk, &args).await,
         Command::Inspect(args) => inspect::run(&desk, &args).await,

@@ -122,13 +122,25 @@ pub enum Said {
 /// Begins a program in a guest.
 pub(super) async fn exec(shared: &Arc<Shared>, id: GuestId, spec: &ExecSpec) -> Result<Exec, GuestError> {
     spec.check()?;
+    let exec = begin(shared, id, Request::Exec { terminal: spec.terminal.is_some() }, spec).await?;
+    if let Some(size) = spec.terminal {
+        // The runtime was told as well; not each listens.
+        let _ = exec.input.resize(size);
+    }
+    Ok(exec)
+}
+
+/// Begins a program, or a transfer, in a guest.
+pub(super) async fn begin(
+    shared: &Arc<Shared>,
+    id: GuestId,
+    request: Request,
+    spec: &impl Serialize,
+) -> Result<Exec, GuestError> {
+    let terminal = matches!(request, Request::Exec { terminal: true });
     let line = shared.call(&id)?.ok_or(GuestError::NotRunning(id))?;
     let file = written(spec).doing("write down what is to be run")?;
-    let asked = timeout(
-        START_WITHIN,
-        line.ask_with(Request::Exec { terminal: spec.terminal.is_some() }, Some(file.as_fd())),
-    )
-    .await;
+    let asked = timeout(START_WITHIN, line.ask_with(request, Some(file.as_fd()))).await;
     let unresponsive =
         |_| GuestError::Unresponsive { id, doing: "begin a program in it", within: START_WITHIN };
     let (reply, files) = match asked.map_err(unresponsive)? {
@@ -148,19 +160,14 @@ pub(super) async fn exec(shared: &Arc<Shared>, id: GuestId, spec: &ExecSpec) -> 
     };
     let mut files = files.into_iter().map(|file| sys::polled_without_blocking(file).map(Arc::new));
     let mut next = || files.next().transpose().doing("open the program's output");
-    let (stdin, pipes) = match spec.terminal {
-        Some(_) => {
+    let (stdin, pipes) = match terminal {
+        true => {
             let terminal = next()?;
             (terminal.clone(), [terminal, None])
         }
-        None => (next()?, [next()?, next()?]),
+        false => (next()?, [next()?, next()?]),
     };
-    let terminal = spec.terminal.is_some();
     let input = Input { shared: shared.clone(), id, number: Some(number), stdin, terminal };
-    if let Some(size) = spec.terminal {
-        // The runtime was told as well; not each listens.
-        let _ = input.resize(size);
-    }
     Ok(Exec { input, output: ExecOutput { line, pipes, code: None } })
 }
 
@@ -178,7 +185,7 @@ pub(super) async fn input(shared: &Arc<Shared>, id: GuestId) -> Result<Input, Gu
 }
 
 /// What is to be run, in a file in memory: longer than a packet can be.
-fn written(spec: &ExecSpec) -> io::Result<OwnedFd> {
+fn written(spec: &impl Serialize) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create("exec", MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(spec)?)?;
     Ok(file.into())

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::cgroup::Hierarchy;
+use super::copy::{self, CopySpec};
 use super::defences::Defences;
 use super::error::{Doing, GuestError};
 use super::exec::{self, Exec, ExecSpec, Input};
@@ -280,6 +281,14 @@ impl Guests {
     /// [`GuestError::Exec`] says why it did not begin.
     pub async fn exec(&self, id: GuestId, spec: &ExecSpec) -> Result<Exec, GuestError> {
         exec::exec(&self.shared, id, spec).await
+    }
+
+    /// Copies files into a guest that runs, or out of it: the archive is the input or the output of what is returned.
+    ///
+    /// # Errors
+    /// [`GuestError::Exec`] says why it did not begin; see [`why`](super::why) for its end.
+    pub async fn copy(&self, id: GuestId, spec: &CopySpec) -> Result<Exec, GuestError> {
+        copy::copy(&self.shared, id, spec).await
     }
 
     /// The input of a guest's own program; what it says is in its log.

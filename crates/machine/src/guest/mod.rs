@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod connection;
+mod copy;
 mod defences;
 mod error;
 mod exec;
@@ -31,6 +32,7 @@ mod wire;
 mod writable;
 
 pub(crate) use self::cgroup::{Hierarchy, RUNTIME_PIDS, guests_cpu};
+pub use self::copy::{CopySpec, why};
 pub use self::error::{ExecRefusal, GuestError, IdsError, LimitError, Os, Remedy, StartError};
 pub use self::exec::{Exec, ExecOutput, ExecSpec, Input, Said, Size};
 pub use self::guests::Guests;

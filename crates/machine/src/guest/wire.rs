@@ -45,6 +45,9 @@ pub enum Request {
         /// Whether it has a terminal.
         terminal: bool,
     },
+    /// Copy files into the guest or out of it; with it comes a file that says which. It is answered, and goes on, as a
+    /// program does, and its input and output are an archive.
+    Copy,
     /// Send this signal to a program that was begun so, or to the guest's own.
     Signal(Option<u32>, i32),
     /// The guest's input, or its terminal.
@@ -91,6 +94,8 @@ pub enum Order {
     Stop(i32),
     /// Begin another program; with it come the file that says which, and its input and outputs unless it has a terminal.
     Exec(u32),
+    /// Copy files; with it come the file that says which, an input and two outputs.
+    Copy(u32),
     /// Send it, or the guest's own program, a signal.
     Signal(Option<u32>, i32),
     /// End it: nobody speaks to it any more.

@@ -76,7 +76,7 @@ pub(super) fn unpack(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, ImageError> {
     let allowance = Rc::new(Cell::new(0));
-    let mut archive = tar::Archive::new(Rationed { inner: archive, left: allowance.clone() });
+    let mut archive = tar::Archive::new(Rationed::new(archive, allowance.clone()));
     let mut tree = Tree::open(root, limits)?;
     read_entries(&mut archive, &allowance, &mut tree, cancelled)?;
 
@@ -116,9 +116,16 @@ fn unreadable(error: io::Error) -> ImageError {
 }
 
 /// A reader that hands out no more than it is allowed to.
-struct Rationed<R> {
+pub(crate) struct Rationed<R> {
     inner: R,
     left: Rc<Cell<u64>>,
+}
+
+impl<R> Rationed<R> {
+    /// `left` says how much it may hand out, and is set by whoever allows it.
+    pub(crate) fn new(inner: R, left: Rc<Cell<u64>>) -> Rationed<R> {
+        Rationed { inner, left }
+    }
 }
 
 impl<R: Read> Read for Rationed<R> {

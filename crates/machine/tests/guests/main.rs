@@ -4,6 +4,7 @@
 //! This program is also the guests' supervisor: called with the word `supervise`, it is one.
 
 mod beside;
+mod copying;
 mod devices;
 mod ending;
 mod hostile;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ending::trials(),
         talking::trials(),
         beside::trials(),
+        copying::trials(),
         devices::trials(),
         network::trials(),
         siege::trials(),

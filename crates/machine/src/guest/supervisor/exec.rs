@@ -36,11 +36,12 @@ impl Supervisor<'_> {
         wire::send(self.warden.as_fd(), &order, None)
     }
 
-    /// Has a program begun for a client; the answer comes when it runs.
-    pub(super) fn begin_exec(
+    /// Has a program or a transfer begun for a client; the answer comes when it runs.
+    pub(super) fn begin_task(
         &mut self,
         client: usize,
         terminal: bool,
+        order: fn(u32) -> Order,
         file: Option<OwnedFd>,
     ) -> Result<(), ExecRefusal> {
         if !matches!(self.phase, Phase::Running) {
@@ -57,7 +58,7 @@ impl Supervisor<'_> {
         let (ours, theirs) = ends(terminal).map_err(StartError::sandbox("make pipes for a program"))?;
         let number = self.tasks.last.wrapping_add(1);
         let files: Vec<BorrowedFd<'_>> = [&spec].into_iter().chain(&theirs).map(AsFd::as_fd).collect();
-        wire::send_with(self.warden.as_fd(), &Order::Exec(number), &files)
+        wire::send_with(self.warden.as_fd(), &order(number), &files)
             .map_err(StartError::sandbox("speak to the guest's first process"))?;
         self.tasks.last = number;
         self.tasks.going.insert(number);

@@ -100,8 +100,10 @@ impl Supervisor<'_> {
                 self.begin_stop(within);
                 Ok(())
             }
-            Request::Exec { terminal } => {
-                return match self.begin_exec(client, terminal, file) {
+            Request::Exec { .. } | Request::Copy => {
+                let terminal = matches!(request, Request::Exec { terminal: true });
+                let order = if request == Request::Copy { Order::Copy } else { Order::Exec };
+                return match self.begin_task(client, terminal, order, file) {
                     Ok(()) => Ok(()),
                     Err(why) => wire::send(self.clients[client].socket.as_fd(), &Reply::Refused(why), None),
                 };

@@ -14,6 +14,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
 use rustix::process::{Pid, Signal, Uid, getpgid, kill_process, kill_process_group, setsid};
+use serde::de::DeserializeOwned;
 
 use super::{Warden, runtime_command, start};
 use crate::guest::error::{ExecRefusal, StartError};
@@ -53,6 +54,12 @@ fn file_of(number: u32, ending: &str) -> PathBuf {
 }
 
 impl Task {
+    /// A transfer, which runs at once.
+    pub(super) fn transfer(process: Pid) -> Task {
+        let (state, program) = (State::Running(process), String::new());
+        Task { state, program, owner: Uid::ROOT, unwanted: false, kill_at: None }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Starting { by, .. } => Some(by),
@@ -97,7 +104,7 @@ impl Warden<'_> {
     /// Has the runtime begin a program. `files`: what says which, then input and outputs, unless it has a terminal.
     pub(super) fn start_exec(&mut self, number: u32, files: Vec<OwnedFd>) -> Result<(), ExecRefusal> {
         let mut files = files.into_iter();
-        let spec = read_spec(files.next())?;
+        let spec: ExecSpec = read_spec(files.next())?;
         let stdio: Vec<OwnedFd> = files.collect();
         let user = spec.user.as_deref().unwrap_or(&self.orders.spec.user);
         let user = image_users::resolve(self.root.as_fd(), user)?;
@@ -202,7 +209,7 @@ impl Warden<'_> {
     }
 }
 
-fn read_spec(file: Option<OwnedFd>) -> Result<ExecSpec, ExecRefusal> {
+pub(super) fn read_spec<T: DeserializeOwned>(file: Option<OwnedFd>) -> Result<T, ExecRefusal> {
     let unreadable = |error: io::Error| ExecRefusal::Unreadable(error.to_string());
     let file = file.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
     let mut bytes = Vec::new();

@@ -11,6 +11,7 @@
 //! place: it has no power over this machine, it is under the guest's limits, and nothing of the guest outlives it. The
 //! guest does not see it.
 
+mod copy;
 mod exec;
 
 use std::collections::BTreeMap;
@@ -219,10 +220,11 @@ impl<'a> Warden<'a> {
                     Main::Waits { code, .. } => return Some(code),
                 }
             }
-            Order::Exec(number) => {
-                let begun = match self.runtime {
-                    Main::Runs { .. } => self.start_exec(number, files),
-                    Main::Waits { .. } => Err(ExecRefusal::NotRunning),
+            Order::Exec(number) | Order::Copy(number) => {
+                let begun = match (&self.runtime, order) {
+                    (Main::Waits { .. }, _) => Err(ExecRefusal::NotRunning),
+                    (Main::Runs { .. }, Order::Copy(_)) => self.start_copy(number, files),
+                    (Main::Runs { .. }, _) => self.start_exec(number, files),
                 };
                 if let Err(why) = begun {
                     self.say(&Word::Refused(number, why), None);
