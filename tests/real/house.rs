@@ -315,6 +315,7 @@ pub fn shell(command: &str) -> RentWish {
         min_trust: 0,
         options: Default::default(),
         volumes: Vec::new(),
+        devices: Vec::new(),
         ports: Vec::<Port>::new(),
         network: Network::None,
     }

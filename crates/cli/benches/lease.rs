@@ -173,6 +173,7 @@ fn wish(command: &[&str]) -> RentWish {
         min_trust: 0,
         options: Default::default(),
         volumes: Vec::new(),
+        devices: Vec::new(),
         ports: vec![],
         network: Network::None,
     }
