@@ -177,3 +177,80 @@ async fn a_guest_is_run_as_its_tenant_asked() {
     }
     let _: &Node = &house.host;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_copies_files_into_its_guest_and_out_of_it() {
+    let mut house = House::open().await;
+    let lease = house.rent("sleep 300").await;
+    house.tenant.reaches(&lease, LeaseState::Running).await;
+    let id = &lease.id[..8];
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir_all(at("src/sub")).unwrap();
+    let much: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(at("src/sub/much"), &much).unwrap();
+    let copied = |arguments: &[&str]| {
+        let said = house.tenant.sublet(arguments);
+        assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.err);
+        said.out
+    };
+
+    // There and back, as a directory, as what is in it, and as a file under another name.
+    copied(&["cp", &at("src"), &format!("{id}:/")]);
+    copied(&["cp", &format!("{id}:/src"), &at("back")]);
+    assert_eq!(std::fs::read(at("back/sub/much")).unwrap(), much);
+    std::fs::create_dir(at("there")).unwrap();
+    copied(&["cp", &format!("{id}:/src/."), &at("there")]);
+    copied(&["cp", &format!("{id}:/src/sub/much"), &at("there/renamed")]);
+    assert_eq!(std::fs::read(at("there/renamed")).unwrap(), much);
+    assert_eq!(std::fs::read(at("there/sub/much")).unwrap(), much);
+    let json = copied(&["--json", "cp", &format!("{id}:/src/sub"), &at("there")]);
+    assert!(json.contains("3000000"), "{json}");
+
+    // An archive through pipes.
+    let out = house.tenant.command(&["cp", &format!("{id}:/src/sub"), "-"]).output().unwrap();
+    assert!(out.status.success() && out.stdout.len() > much.len());
+    let mut child =
+        house.tenant.command(&["cp", "-", &format!("{id}:/src")]).stdin(Stdio::piped()).spawn().unwrap();
+    let renamed = String::from_utf8_lossy(&out.stdout[..100]).starts_with("sub");
+    assert!(renamed, "the archive begins with the last name of the path");
+    child.stdin.take().unwrap().write_all(&out.stdout).unwrap();
+    assert!(child.wait().unwrap().success());
+
+    // What cannot be says so, and leaves nothing behind.
+    house.tenant.sublet(&["cp", &format!("{id}:/nothing"), &at("x")]).is_refusal(1, &["/nothing"]);
+    house.tenant.sublet(&["cp", &format!("{id}:/src"), &at("back/sub/much")]).is_refusal(1, &["directory"]);
+    house.tenant.sublet(&["cp", &at("src"), &format!("{id}:/nowhere/x")]).is_refusal(1, &["nowhere"]);
+    house.tenant.sublet(&["cp", &at("nothing"), &format!("{id}:/")]).is_refusal(1, &["nothing"]);
+    house
+        .tenant
+        .sublet(&["cp", "--max-size", "1K", &format!("{id}:/src"), &at("x")])
+        .is_refusal(1, &["1024"]);
+    house.tenant.sublet(&["cp", &at("src"), &at("x")]).is_refusal(2, &["in a guest"]);
+    house.host.sublet(&["cp", &format!("{id}:/src"), &at("x")]).is_refusal(1, &["its tenant's"]);
+    assert!(!dir.path().join("x/sub/much").exists(), "no half file");
+    let missing = house.tenant.client.files(&lease.id, "/nothing", false, 1 << 20).await.err().unwrap();
+    assert_eq!(code(missing), "no_such_file");
+
+    // A host that dies in the middle leaves no half file under the name.
+    let holes = another("busybox dd if=/dev/zero of=/large bs=1M seek=400 count=0");
+    let (_input, mut output) = house.tenant.client.exec(&lease.id, &holes).await.unwrap();
+    assert_eq!(all(&mut output).await.1, 0);
+    let mut pieces = house.tenant.client.files(&lease.id, "/large", false, 1 << 30).await.unwrap();
+    pieces.next().await.unwrap().unwrap();
+    house.host.kill();
+    let broken = async {
+        loop {
+            match pieces.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("half an archive came to a good end"),
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), broken).await.expect("it breaks off");
+    house.host.start().await;
+    house.meet().await;
+    house.tenant.client.stop(&lease.id).await.unwrap();
+    house.ended_alike(&lease).await;
+}

@@ -86,7 +86,8 @@ async fn out(desk: &Desk<'_>, lease: &str, path: &str, args: &CpArgs) -> Done {
     }
     // A target that cannot be is told before anything is asked for.
     let (directory, place) = target(None, Path::new(&args.to)).map_err(failed)?;
-    let pieces = desk.client.files(lease, path, args.follow_link, args.max_size).await?;
+    // The limit is held here, where what is too much can be told from what broke off.
+    let pieces = desk.client.files(lease, path, args.follow_link, u64::MAX).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = mpsc::channel(WAITING);
     let rules = Rules { bytes: args.max_size, owners: None, links_out: false };
@@ -138,7 +139,10 @@ async fn pass(
             Ok(None) => return Ok(()),
             Err(error) => {
                 let _ = sender.send(Err(io::Error::other("the archive broke off"))).await;
-                return Err(Failure::from(error).hint("The guest may have ended: `sublet ps --all` tells."));
+                let sentence = format!("the copy broke off, and is not whole: {error}");
+                return Err(Failure::refused("broke_off", sentence).hint(
+                    "The guest may have ended: `sublet ps --all` tells; or what it holds cannot be read.",
+                ));
             }
         }
     }
