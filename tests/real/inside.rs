@@ -5,7 +5,7 @@ use api::shapes::{ExecWish, LeaseState, RentWish, Restart, RunOptions, SessionOr
 use api::{ClientError, ProgramOutput, ProgramSaid};
 use bytes::Bytes;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn another(script: &str) -> ExecWish {
@@ -233,10 +233,19 @@ async fn a_tenant_copies_files_into_its_guest_and_out_of_it() {
     assert_eq!(code(missing), "no_such_file");
 
     // A host that dies in the middle leaves no half file under the name.
-    let holes = another("busybox dd if=/dev/zero of=/large bs=1M seek=400 count=0");
+    let holes = another("busybox dd if=/dev/zero of=/large bs=1M seek=2000 count=0");
     let (_input, mut output) = house.tenant.client.exec(&lease.id, &holes).await.unwrap();
     assert_eq!(all(&mut output).await.1, 0);
-    let mut pieces = house.tenant.client.files(&lease.id, "/large", false, 1 << 30).await.unwrap();
+    // Ctrl-C leaves nothing, under any name.
+    std::fs::create_dir(at("interrupted")).unwrap();
+    let mut child =
+        house.tenant.command(&["cp", &format!("{id}:/large"), &at("interrupted")]).spawn().unwrap();
+    let inside = || std::fs::read_dir(at("interrupted")).unwrap().count();
+    eventually("the copy to begin", async || inside() > 0).await;
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(inside(), 0);
+    let mut pieces = house.tenant.client.files(&lease.id, "/large", false, 1 << 40).await.unwrap();
     pieces.next().await.unwrap().unwrap();
     house.host.kill();
     let broken = async {
