@@ -1,9 +1,10 @@
 //! What the pages can call: the API, and nothing else. See `ui/src/api/transport.ts` for the other end.
 
-use api::{NoPassage, Passage};
+use crate::house::House;
+use api::NoPassage;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tauri::State;
 use tauri::ipc::{Channel, InvokeResponseBody};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ const STREAMS: usize = 64;
 
 /// The pages' way to the node.
 pub struct Bridge {
-    passage: Passage,
+    house: Arc<House>,
     streams: Mutex<BTreeMap<u64, CancellationToken>>,
 }
 
@@ -25,9 +26,9 @@ pub struct Answer {
 }
 
 impl Bridge {
-    /// A bridge to the node at the end of this passage.
-    pub fn to(passage: Passage) -> Bridge {
-        Bridge { passage, streams: Mutex::default() }
+    /// A bridge to the node of this house.
+    pub fn to(house: Arc<House>) -> Bridge {
+        Bridge { house, streams: Mutex::default() }
     }
 
     fn begin(&self, id: u64) -> Result<CancellationToken, String> {
@@ -70,7 +71,7 @@ pub async fn api(
     path: String,
     body: Option<String>,
 ) -> Result<Answer, String> {
-    let passed = bridge.passage.ask(&method, &path, body).await.map_err(|error| told(&error))?;
+    let passed = bridge.house.passage().ask(&method, &path, body).await.map_err(|error| told(&error))?;
     let status = passed.status;
     Ok(Answer { status, body: passed.text().await.map_err(|error| told(&error))? })
 }
@@ -87,7 +88,8 @@ pub async fn api_open(
 ) -> Result<Answer, String> {
     let closed = bridge.begin(id)?;
     let reading = async {
-        let mut passed = bridge.passage.ask(&method, &path, body).await.map_err(|error| told(&error))?;
+        let mut passed =
+            bridge.house.passage().ask(&method, &path, body).await.map_err(|error| told(&error))?;
         let status = passed.status;
         if !(200..300).contains(&status) {
             return Ok(Answer { status, body: passed.text().await.map_err(|error| told(&error))? });

@@ -13,7 +13,7 @@ use crate::shapes::{
     BenchmarkProgress, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings, Electricity,
     ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection, Inventory,
     Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link, Listings, Marks, Measured,
-    Met, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer,
+    Met, Moment, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer,
     PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query, RecordChecked,
     Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
 };
@@ -179,12 +179,14 @@ impl Client {
 
     /// What lending has earned.
     pub async fn earnings(&self, by: BucketLength) -> Result<Earnings, ClientError> {
-        let by = match by {
-            BucketLength::Hour => "hour",
-            BucketLength::Day => "day",
-            BucketLength::Month => "month",
-        };
-        self.get(&format!("/v1/earnings?by={by}")).await
+        self.get(&format!("/v1/earnings?by={}", bucket(by))).await
+    }
+
+    /// What lending has earned since a moment.
+    pub async fn earnings_since(&self, by: BucketLength, from: Moment) -> Result<Earnings, ClientError> {
+        let from = serde_json::to_string(&from).map_err(|error| ClientError::Answer(error.to_string()))?;
+        let path = format!("/v1/earnings?by={}&from={}", bucket(by), escape(from.trim_matches('"')));
+        self.get(&path).await
     }
 
     /// What electricity costs.
@@ -720,6 +722,14 @@ fn to_json(body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
 
 fn volume_path(lease: &str, name: &str, rest: &str) -> String {
     format!("/v1/leases/{}/volumes/{}{rest}", escape(lease), escape(name))
+}
+
+fn bucket(by: BucketLength) -> &'static str {
+    match by {
+        BucketLength::Hour => "hour",
+        BucketLength::Day => "day",
+        BucketLength::Month => "month",
+    }
 }
 
 /// Makes a text one part of a path: names of images have slashes in them.

@@ -68,6 +68,10 @@ const TEST: &[Package] = &[
     program("xvfb", "Xvfb"),
     program("xauth", "xauth"),
     program("dbus", "dbus-daemon"),
+    // What shows its tray, and its window to the tests.
+    program("xfce4-panel", "xfce4-panel"),
+    program("openbox", "openbox"),
+    program("wmctrl", "wmctrl"),
     // What tells of an owner: keys on that screen, and services on a bus of the tests' own.
     program("xdotool", "xdotool"),
     Package { name: "python3-dbusmock", proof: Proof::File("/usr/lib/python3/dist-packages/dbusmock") },

@@ -1,0 +1,306 @@
+//! Watches the node for the tray, keeps a node running, and does what is chosen from the menu.
+
+use crate::house::House;
+use crate::tray::view::{Choice, Facts, Reason, View, view};
+use crate::tray::{self, panel};
+use crate::window;
+use crate::words::{self, Language};
+use api::Client;
+use api::shapes::{
+    BucketLength, Event, Lease, Moment, Owner, OwnerState, Pause, RuleStanding, Seconds, ShareWish, Side,
+};
+use api::{ClientError, Events};
+use jiff::tz::TimeZone;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tauri::{AppHandle, Manager};
+use tauri_plugin_autostart::ManagerExt;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// A burst of events is one look.
+const GATHER: Duration = Duration::from_millis(400);
+
+/// What no event tells, such as midnight, is seen so late at the most.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often a tray is tried where none could be put up, and a node where none answers.
+const TRY_AGAIN: Duration = Duration::from_secs(3);
+
+/// How long guests get to end before this program does.
+const GUESTS_END: Duration = Duration::from_secs(60);
+
+/// What the watcher and the menu share.
+pub struct Desk {
+    pub house: Arc<House>,
+    pub language: Language,
+    shown: Mutex<Shown>,
+    look: Notify,
+}
+
+#[derive(Default)]
+struct Shown {
+    facts: Option<Facts>,
+    view: Option<(View, panel::Colour)>,
+}
+
+impl Desk {
+    pub fn of(house: Arc<House>, language: Language) -> Desk {
+        Desk { house, language, shown: Mutex::default(), look: Notify::new() }
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches for as long as the program runs.
+pub async fn watch(app: AppHandle) {
+    let desk = app.state::<Desk>();
+    loop {
+        let client = desk.house.client();
+        match client.events().await {
+            Ok(events) => follow(&app, &client, events).await,
+            Err(error) => {
+                know(&app, None).await;
+                eprintln!("the node does not answer: {error}");
+            }
+        }
+        // The stream has ended: the node has, or it is slow to begin.
+        if let Err(error) = desk.house.mend().await {
+            eprintln!("a node cannot be started: {error:#}");
+            know(&app, None).await;
+            sleep(TRY_AGAIN).await;
+        }
+        sleep(GATHER).await;
+    }
+}
+
+/// Looks whenever something has happened, until the node is gone.
+async fn follow(app: &AppHandle, client: &Client, mut events: Events) {
+    let desk = app.state::<Desk>();
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Ok(Some(event)) if concerns(&event) => due = due.min(Instant::now() + GATHER),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return know(app, None).await,
+            },
+            () = desk.look.notified() => due = Instant::now(),
+            () = sleep_until(due) => {
+                match look(client, &desk.house).await {
+                    Ok(facts) => know(app, Some(facts)).await,
+                    // One that does not answer is seen by the end of its stream; one that is busy is asked again.
+                    Err(error) => eprintln!("the node cannot be asked: {error}"),
+                }
+                due = Instant::now() + LOOK_AGAIN;
+            }
+        }
+    }
+}
+
+/// Whether the tray may look different for it.
+fn concerns(event: &Event) -> bool {
+    match event {
+        Event::Lease { .. }
+        | Event::Receipt { .. }
+        | Event::Renewal { .. }
+        | Event::Offered
+        | Event::Owner
+        | Event::Payment
+        | Event::Missed { .. } => true,
+        Event::Fetching { .. }
+        | Event::Refused { .. }
+        | Event::Ending { .. }
+        | Event::Rated { .. }
+        | Event::Market
+        | Event::People
+        | Event::PeerUp { .. }
+        | Event::PeerDown { .. } => false,
+    }
+}
+
+async fn look(client: &Client, house: &House) -> Result<Facts, ClientError> {
+    let status = client.status().await?;
+    let owner = client.owner().await?;
+    let day = Moment(status.now.0 - api::node::model::Span(26 * 3_600_000));
+    let earnings = client.earnings_since(BucketLength::Day, day).await?;
+    let guests = guests(client).await?;
+    let today = earnings.buckets.into_iter().filter(|day| day.from <= status.now && status.now < day.until);
+    Ok(Facts {
+        lends: status.lends,
+        can_lend: status.runtime.is_some(),
+        own: house.is_own().await,
+        guests: status.hosting,
+        waiting: guests
+            .iter()
+            .filter(|guest| guest.renewing.as_ref().is_some_and(|wish| wish.owner_answers))
+            .count(),
+        paused: owner.rules.iter().any(|rule| rule.kind == "paused" && rule.state == RuleStanding::Active),
+        reason: reason(&owner, &TimeZone::system()),
+        earned: today.map(|day| day.net.unwrap_or(day.gross)).collect(),
+    })
+}
+
+fn reason(owner: &Owner, zone: &TimeZone) -> Option<Reason> {
+    let reason = owner.reason.as_ref()?;
+    let time = |at: &Moment| {
+        let at = jiff::Timestamp::from_millisecond(at.0.0).ok()?.to_zoned(zone.clone());
+        Some(format!("{:02}:{:02}", at.hour(), at.minute()))
+    };
+    Some(Reason {
+        kind: reason.kind.clone(),
+        sentence: reason.sentence.clone(),
+        until: reason.until.as_ref().and_then(time),
+        still: owner.state == OwnerState::Frozen,
+    })
+}
+
+/// Leases of others here that have not ended.
+async fn guests(client: &Client) -> Result<Vec<Lease>, ClientError> {
+    let (mut guests, mut after) = (Vec::new(), None);
+    loop {
+        let page = client.leases(false, after.as_deref()).await?;
+        guests.extend(page.leases.into_iter().filter(|lease| lease.side == Side::Host));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(guests),
+        }
+    }
+}
+
+/// Paints what is known now, if it looks different.
+async fn know(app: &AppHandle, facts: Option<Facts>) {
+    app.state::<Desk>().shown().facts = facts;
+    show(app).await;
+}
+
+async fn show(app: &AppHandle) {
+    let desk = app.state::<Desk>();
+    let autostart = app.autolaunch().is_enabled().unwrap_or(false);
+    // D-Bus may keep one waiting.
+    let colour = tokio::task::spawn_blocking(panel::colour).await.unwrap_or(panel::Colour::Dark);
+    let wanted = (view(desk.shown().facts.as_ref(), autostart, desk.language), colour);
+    if desk.shown().view.as_ref() == Some(&wanted) && tray::is_up(app) {
+        return;
+    }
+    desk.shown().view = Some(wanted.clone());
+    if tray::is_up(app) {
+        paint(app, wanted);
+    }
+}
+
+fn paint(app: &AppHandle, (view, colour): (View, panel::Colour)) {
+    let handle = app.clone();
+    let painted = app.run_on_main_thread(move || {
+        if let Err(error) = tray::paint(&handle, &view, colour) {
+            eprintln!("the tray cannot be shown: {error}");
+        }
+    });
+    if let Err(error) = painted {
+        eprintln!("the tray cannot be shown: {error}");
+    }
+}
+
+/// Puts the tray up once there is something that shows it: a panel may come late, or never.
+pub async fn put_up(app: AppHandle) {
+    while !tray::is_up(&app) {
+        let shows = tokio::task::spawn_blocking(panel::shows_trays).await.unwrap_or(false);
+        let wanted = app.state::<Desk>().shown().view.clone();
+        if let Some(wanted) = wanted.filter(|_| shows) {
+            paint(&app, wanted);
+        }
+        sleep(TRY_AGAIN).await;
+    }
+    // It was painted from what was known then.
+    app.state::<Desk>().shown().view = None;
+    show(&app).await;
+}
+
+/// Does what was chosen from the menu.
+pub fn chosen(app: &AppHandle, id: &str) {
+    let Some(choice) = Choice::named(id) else { return };
+    let app = app.clone();
+    tauri::async_runtime::spawn(async move {
+        let desk = app.state::<Desk>();
+        if let Err(why) = act(&app, choice).await {
+            eprintln!("{choice:?}: {why}");
+            // A box that was ticked by the click shows again what is so.
+            desk.shown().view = None;
+            crate::notice::tell(desk.language.say(words::NOT_DONE), &why);
+            show(&app).await;
+        }
+        desk.look.notify_one();
+    });
+}
+
+async fn act(app: &AppHandle, choice: Choice) -> Result<(), String> {
+    let house = app.state::<Desk>().house.clone();
+    let client = house.client();
+    let told = |error: ClientError| error.to_string();
+    match choice {
+        Choice::Share => client.set_offer(&ShareWish::default()).await.map(drop).map_err(told),
+        Choice::Unshare => client.unset_offer().await.map(drop).map_err(told),
+        Choice::PauseHour => {
+            let hour = Pause { span: Some(Seconds(Duration::from_secs(3_600).into())), ..Pause::default() };
+            client.pause(&hour).await.map(drop).map_err(told)
+        }
+        Choice::PauseTomorrow => {
+            let tomorrow = Pause { until_tomorrow: true, ..Pause::default() };
+            client.pause(&tomorrow).await.map(drop).map_err(told)
+        }
+        Choice::GoOn => client.resume().await.map(drop).map_err(told),
+        Choice::Open => {
+            window::show(app, None);
+            Ok(())
+        }
+        Choice::Autostart => {
+            let starts = autostart(app.clone())?;
+            set_autostart(app.clone(), !starts).await.map(drop)
+        }
+        Choice::Quit => {
+            app.exit(0);
+            Ok(())
+        }
+        Choice::StopAndQuit => {
+            stop_guests(&client).await?;
+            app.exit(0);
+            Ok(())
+        }
+    }
+}
+
+/// Stops every guest, and waits until the last is over.
+async fn stop_guests(client: &Client) -> Result<(), String> {
+    let told = |error: ClientError| error.to_string();
+    for guest in guests(client).await.map_err(told)? {
+        client.stop(&guest.id).await.map_err(told)?;
+    }
+    let over = async {
+        while client.status().await?.hosting > 0 {
+            sleep(GATHER).await;
+        }
+        Ok(())
+    };
+    match timeout(GUESTS_END, over).await {
+        Ok(ended) => ended.map_err(told),
+        Err(_) => Err(format!("guests have not ended within {} s", GUESTS_END.as_secs())),
+    }
+}
+
+/// Whether this program starts when its user logs in.
+#[tauri::command]
+pub fn autostart(app: AppHandle) -> Result<bool, String> {
+    app.autolaunch().is_enabled().map_err(|error| error.to_string())
+}
+
+/// Says whether it shall; answers how it is now.
+#[tauri::command]
+pub async fn set_autostart(app: AppHandle, on: bool) -> Result<bool, String> {
+    let launch = app.autolaunch();
+    let set = if on { launch.enable() } else { launch.disable() };
+    set.map_err(|error| error.to_string())?;
+    show(&app).await;
+    autostart(app.clone())
+}
