@@ -43,6 +43,8 @@ impl Desktop {
             .env("NO_AT_BRIDGE", "1")
             .env("HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path())
+            // One program in a session is enough, and the tests are several.
+            .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}/bus", home.path().display()))
             .env_remove("XDG_DATA_HOME")
             .env_remove("XDG_CACHE_HOME")
             .env("LANG", language)
