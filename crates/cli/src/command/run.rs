@@ -310,18 +310,22 @@ impl Attached<'_> {
             self.tell_standing(&lease)?;
         }
         self.lease = lease;
-        if self.lease.started.is_some() && matches!(self.output, Output::NotYet) {
+        let ended = self.lease.standing.state == LeaseState::Ended;
+        // Of a short guest the end may be heard of before the start.
+        if (self.lease.started.is_some() || ended) && matches!(self.output, Output::NotYet) {
             self.bar.finish_and_clear();
             let follow = LogsWish { follow: true, ..LogsWish::default() };
             self.output = match self.desk.client.logs(&self.lease.id, &follow).await {
                 Ok(pieces) => Output::Open(pieces),
+                // It never started, so there is none.
+                Err(_) if self.lease.started.is_none() => Output::Over,
                 Err(error) => {
                     self.desk.out.note(format!("the output cannot be read: {error}"));
                     Output::Over
                 }
             };
         }
-        if self.lease.standing.state == LeaseState::Ended {
+        if ended {
             self.ended.get_or_insert_with(Instant::now);
         }
         Ok(())
