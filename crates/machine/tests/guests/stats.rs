@@ -72,6 +72,8 @@ async fn its_processes_are_seen_as_it_sees_them(house: House) {
 async fn a_frozen_guest_is_still_seen_and_one_that_is_over_is_not(mut house: House) {
     let id = house.start("echo up; sleep 60; true").await;
     house.printed_until(id, "up").await;
+    // What was printed does not tell that the next program has begun.
+    until(&house, id, 2).await;
     house.guests.freeze(id).await.expect("frozen");
     let seen = house.guests.look(id).await.expect("it is seen");
     assert_eq!((seen.state, seen.usage.pids), (GuestState::Frozen, 2));
