@@ -13,4 +13,5 @@ pub mod memory;
 pub mod network;
 pub mod presence;
 pub mod selftest;
+mod tarball;
 pub mod volume;

@@ -16,6 +16,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::place::{ends_in_slash, open_directory};
 use super::{ArchiveError, MOST_ENTRIES, shown};
+use crate::tarball::header;
 
 /// Deeper trees are of no honest use, and each level is an open directory.
 const DEEPEST: usize = 128;
@@ -245,17 +246,6 @@ impl<W: Write> Packer<'_, W> {
 
 fn open(parent: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     openat2(parent, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-}
-
-fn header(stat: &sys::Stat, kind: EntryType) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(stat.st_mode & 0o7777);
-    header.set_uid(stat.st_uid.into());
-    header.set_gid(stat.st_gid.into());
-    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-    header.set_size(0);
-    header
 }
 
 fn broken(error: io::Error) -> ArchiveError {

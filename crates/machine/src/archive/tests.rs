@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tar::{EntryType, Header};
 
@@ -142,4 +143,30 @@ fn names_are_given_as_cp_gives_them() {
         pack(&source(None, &at("src"), false).unwrap(), 0, io::sink(), &|| false).unwrap_err().code(),
         "too_large"
     );
+}
+
+#[test]
+fn a_time_before_1970_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let before = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
+    fs::File::create(&from).unwrap().set_modified(before).unwrap();
+    let mut archive = Vec::new();
+    pack(&source(None, &from, false).unwrap(), 1 << 20, &mut archive, &|| false).unwrap();
+    // As GNU tar writes it: ones up to the first bit.
+    assert_eq!(archive[136..148], [&[0xff; 4][..], &(-86_400_i64).to_be_bytes()].concat());
+    unpacked(&archive, &to).unwrap();
+    assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_size_that_others_read_otherwise_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for size in ["x", "-1", "1.5", "99999999999999999999999"] {
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_pax_extensions([("size", size.as_bytes())]).unwrap();
+        let odd = [tar.into_inner().unwrap()[..1024].to_vec(), archive(&[(Regular, "f", "x")])].concat();
+        assert_eq!(unpacked(&odd, dir.path()).unwrap_err().code(), "bad_archive", "{size}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

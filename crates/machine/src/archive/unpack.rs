@@ -7,27 +7,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
 
-use rustix::fs::{
-    self as sys, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, openat2,
-};
+use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::place::Place;
 use super::{ArchiveError, MOST_ENTRIES, shown};
-use crate::image::Rationed;
-
-/// The longest path, in bytes: the kernel's own limit.
-const MAX_PATH: usize = 4096;
-/// The longest name of a file, in bytes.
-const MAX_NAME: usize = 255;
-/// The deepest tree.
-const MAX_DEPTH: usize = 128;
-/// What may stand between two entries: long names and extended headers.
-const MAX_HEADERS: u64 = 1 << 20;
-/// What may follow the last entry.
-const MAX_TRAILER: u64 = 16 << 20;
+use crate::tarball::{self, BadName, Fault, MAX_PATH};
 
 /// What an archive may do where it is unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +49,6 @@ pub fn unpack(
     rules: Rules,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Copied, ArchiveError> {
-    let left = Rc::new(std::cell::Cell::new(0));
-    let mut archive = tar::Archive::new(Rationed::new(archive, left.clone()));
     let mut tree = Tree {
         root: directory,
         place,
@@ -75,19 +59,10 @@ pub fn unpack(
         made: HashSet::new(),
         cancelled,
     };
-    let mut entries = archive.entries().map_err(unreadable)?;
-    loop {
-        // Headers are read whole into memory: the ration is what bounds them.
-        left.set(MAX_HEADERS);
-        let Some(mut entry) = entries.next().transpose().map_err(unreadable)? else { break };
-        left.set(u64::MAX);
-        tree.add(&mut entry)?;
-    }
+    tarball::read(archive, |entry| tree.add(entry))?;
     if tree.copied.entries == 0 {
         return Err(ArchiveError::Malformed("it is empty, or broke off".to_owned()));
     }
-    left.set(MAX_TRAILER);
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unreadable)?;
     Ok(tree.copied)
 }
 
@@ -118,10 +93,8 @@ impl Tree<'_> {
         if self.copied.entries > MOST_ENTRIES {
             return Err(ArchiveError::TooLarge { limit: MOST_ENTRIES, unit: "files".to_owned() });
         }
-        let raw = entry.path_bytes().into_owned();
-        // In the oldest archives a directory is a file whose name ends in a slash.
-        let is_directory = kind.is_dir() || kind.is_file() && raw.ends_with(b"/");
-        let path = inside(&raw)?;
+        let is_directory = tarball::is_directory(entry);
+        let path = inside(&entry.path_bytes())?;
         self.content |= self.copied.entries == 1 && path.as_os_str().is_empty();
         let path = self.placed(&path, is_directory)?;
         let Some(name) = path.file_name() else {
@@ -133,10 +106,10 @@ impl Tree<'_> {
         if is_directory {
             return self.directory(directory, name, &path, entry);
         }
-        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+        if tarball::is_file(kind) {
             return self.file(directory, name, &path, entry);
         }
-        if kind.is_character_special() || kind.is_block_special() || kind.is_fifo() {
+        if tarball::is_device(kind) {
             self.copied.left_out += 1;
             return Ok(());
         }
@@ -242,10 +215,7 @@ impl Tree<'_> {
         self.own(&half.file, path, entry)?;
         let mode = entry.header().mode().map_err(unreadable)? & 0o777;
         sys::fchmod(&half.file, Mode::from_raw_mode(mode)).map_err(failed)?;
-        let seconds = entry.header().mtime().map_err(unreadable)?.min(253_402_300_799);
-        let time = Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
-        sys::futimens(&half.file, &Timestamps { last_access: time, last_modification: time })
-            .map_err(failed)?;
+        sys::futimens(&half.file, &tarball::modified(entry.header())?).map_err(failed)?;
         let stat = sys::fstat(&half.file).map_err(failed)?;
         half.keep(name).map_err(failed)?;
         self.made.insert((stat.st_dev, stat.st_ino));
@@ -282,9 +252,7 @@ impl Tree<'_> {
         entry: &tar::Entry<'_, impl Read>,
     ) -> Result<(), ArchiveError> {
         let Some(nobody) = self.rules.owners else { return Ok(()) };
-        let id = |number: u64| u32::try_from(number).ok().filter(|id| *id < nobody).unwrap_or(0);
-        let user = Uid::from_raw(id(entry.header().uid().map_err(unreadable)?));
-        let group = Gid::from_raw(id(entry.header().gid().map_err(unreadable)?));
+        let (user, group) = tarball::owner(entry.header(), nobody)?;
         sys::fchown(file, Some(user), Some(group))
             .map_err(|errno| ArchiveError::system("give away", path, errno))
     }
@@ -424,32 +392,29 @@ fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<Ow
     openat2(parent, name, flags, Mode::empty(), resolve)
 }
 
-/// A path of the archive as a path below a directory.
+/// What is copied names no place on this machine: one that begins at the root is meant for another.
 fn inside(raw: &[u8]) -> Result<PathBuf, ArchiveError> {
     let path = Path::new(OsStr::from_bytes(raw));
-    let mut clean = PathBuf::new();
-    let mut depth = 0;
-    for component in path.components() {
-        match component {
-            Component::Normal(name) if name.len() <= MAX_NAME => clean.push(name),
-            Component::CurDir => continue,
-            Component::Normal(_) => return Err(ArchiveError::hostile(path, "has too long a name")),
-            Component::ParentDir => return Err(ArchiveError::hostile(path, "climbs out with `..`")),
-            Component::RootDir | Component::Prefix(_) => {
-                return Err(ArchiveError::hostile(path, "begins at the root"));
-            }
-        }
-        depth += 1;
+    if path.has_root() {
+        return Err(ArchiveError::hostile(path, "begins at the root"));
     }
-    if raw.contains(&0) {
-        return Err(ArchiveError::hostile(path, "holds a nought byte"));
+    tarball::name(raw).map_err(|bad| {
+        let why = match bad {
+            BadName::Climbs => "climbs out with `..`",
+            BadName::ZeroByte => "holds a nought byte",
+            BadName::LongName => "has too long a name",
+            BadName::TooLong => "is too long or too deep",
+        };
+        ArchiveError::hostile(path, why)
+    })
+}
+
+impl From<Fault> for ArchiveError {
+    fn from(fault: Fault) -> ArchiveError {
+        ArchiveError::Malformed(fault.to_string().chars().filter(|c| !c.is_control()).take(200).collect())
     }
-    if raw.len() > MAX_PATH || depth > MAX_DEPTH {
-        return Err(ArchiveError::hostile(path, "is too long or too deep"));
-    }
-    Ok(clean)
 }
 
 fn unreadable(error: io::Error) -> ArchiveError {
-    ArchiveError::Malformed(error.to_string().chars().filter(|c| !c.is_control()).take(200).collect())
+    Fault::Unreadable(error).into()
 }

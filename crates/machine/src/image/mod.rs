@@ -51,7 +51,6 @@ pub use error::{ImageError, Trick};
 pub use notes::{Note, Policy, Serve};
 pub use pieces::{MAX_LIST, PIECE, PieceList};
 pub use public_registry::{Reach, RegistrySource};
-pub(crate) use unpack::Rationed;
 
 use catalog::{Catalog, Entry};
 use content::Content;

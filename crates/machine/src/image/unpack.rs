@@ -15,12 +15,11 @@
 
 mod tree;
 
-use std::cell::Cell;
 use std::io::{self, Read};
 use std::path::Path;
-use std::rc::Rc;
 
 use super::ImageError;
+use crate::tarball::{self, Fault, MAX_HEADERS, MAX_TRAILER};
 use tree::Tree;
 
 /// How much one layer may unfold to.
@@ -48,11 +47,6 @@ impl Limits {
     pub(super) const LAYER: Limits = Limits { bytes: 64 << 30, entries: 2_000_000, style: Style::Layer };
 }
 
-/// What may stand between two entries: long names and extended headers. GNU tar and Go write some 10 KiB at most.
-const MAX_HEADERS: u64 = 1 << 20;
-/// What may follow the last entry. Tools pad to a block of 10 KiB, some to 1 MiB.
-const MAX_TRAILER: u64 = 16 << 20;
-
 /// What a layer held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Unpacked {
@@ -64,8 +58,8 @@ pub(super) struct Unpacked {
     pub(super) skipped: u64,
 }
 
-/// Unpacks the tar archive into `root`, which exists and is empty. Reads it to its last byte, so that a reader that
-/// hashes has seen all of it. After an error, what is in `root` is worth nothing.
+/// Unpacks the tar archive into `root`, which exists and is empty, and reads it to its last byte. After an error, what is
+/// in `root` is worth nothing.
 ///
 /// # Errors
 /// `Hostile`, `TooLarge`, `Malformed`, `Full`, `Cancelled`, `Io`.
@@ -75,70 +69,32 @@ pub(super) fn unpack(
     limits: Limits,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, ImageError> {
-    let allowance = Rc::new(Cell::new(0));
-    let mut archive = tar::Archive::new(Rationed::new(archive, allowance.clone()));
     let mut tree = Tree::open(root, limits)?;
-    read_entries(&mut archive, &allowance, &mut tree, cancelled)?;
-
-    allowance.set(MAX_TRAILER);
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(|error| match allowance.get() {
-        0 => ImageError::TooLarge { what: "what follows a layer's end (bytes)", limit: MAX_TRAILER },
-        _ => unreadable(error),
+    tarball::read(archive, |entry| {
+        tree.add(entry, cancelled)?;
+        // A directory or link may have a body too; nothing of it may be left for the next header's ration.
+        tree.drain(entry, cancelled)
     })?;
     Ok(tree.unpacked)
 }
 
-fn read_entries(
-    archive: &mut tar::Archive<impl Read>,
-    allowance: &Cell<u64>,
-    tree: &mut Tree<'_>,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<(), ImageError> {
-    let mut entries = archive.entries().map_err(unreadable)?;
-    loop {
-        // The tar crate reads headers whole into memory: the reader's ration is what bounds them.
-        allowance.set(MAX_HEADERS);
-        let entry = entries.next().transpose().map_err(|error| match allowance.get() {
-            0 => ImageError::TooLarge { what: "a header in a layer (bytes)", limit: MAX_HEADERS },
-            _ => unreadable(error),
-        })?;
-        let Some(mut entry) = entry else { return Ok(()) };
-        allowance.set(u64::MAX);
-        tree.add(&mut entry, cancelled)?;
-        // A directory or link may have a body too; nothing of it may be left for the next header's ration.
-        tree.drain(&mut entry, cancelled)?;
+impl From<Fault> for ImageError {
+    fn from(fault: Fault) -> ImageError {
+        match fault {
+            Fault::Headers => {
+                ImageError::TooLarge { what: "a header in a layer (bytes)", limit: MAX_HEADERS }
+            }
+            Fault::Trailer => {
+                ImageError::TooLarge { what: "what follows a layer's end (bytes)", limit: MAX_TRAILER }
+            }
+            Fault::Unreadable(error) => ImageError::malformed("a layer", error),
+            Fault::Size => ImageError::malformed("a layer", fault),
+        }
     }
 }
 
 fn unreadable(error: io::Error) -> ImageError {
-    ImageError::malformed("a layer", error)
-}
-
-/// A reader that hands out no more than it is allowed to.
-pub(crate) struct Rationed<R> {
-    inner: R,
-    left: Rc<Cell<u64>>,
-}
-
-impl<R> Rationed<R> {
-    /// `left` says how much it may hand out, and is set by whoever allows it.
-    pub(crate) fn new(inner: R, left: Rc<Cell<u64>>) -> Rationed<R> {
-        Rationed { inner, left }
-    }
-}
-
-impl<R: Read> Read for Rationed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.get();
-        if left == 0 && !buffer.is_empty() {
-            return Err(io::Error::other("more than an honest archive has here"));
-        }
-        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let n = self.inner.read(&mut buffer[..most])?;
-        self.left.set(left - n as u64);
-        Ok(n)
-    }
+    Fault::Unreadable(error).into()
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags};
-use tar::{Builder, EntryType, Header};
+use tar::{Builder, EntryType};
 
 use super::VolumeError;
+use crate::tarball::header;
 
 /// Writes all that is in the directory `root`. No more than `limit` bytes of files: one full of holes seems to hold as much as
 /// it likes.
@@ -85,28 +86,22 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn entry(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, stat: &sys::Stat) -> Result<(), Failed> {
-        let mut header = Header::new_gnu();
-        header.set_mode(stat.st_mode & 0o7777);
-        header.set_uid(stat.st_uid.into());
-        header.set_gid(stat.st_gid.into());
-        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
-        header.set_size(0);
         let kind = FileType::from_raw_mode(stat.st_mode);
         match kind {
             FileType::Directory => {
-                header.set_entry_type(EntryType::Directory);
+                let mut header = header(stat, EntryType::Directory);
                 self.tar.append_data(&mut header, path, io::empty())?;
             }
             FileType::Symlink => {
                 let target = sys::readlinkat(parent, name, Vec::new()).map_err(io::Error::from)?;
-                header.set_entry_type(EntryType::Symlink);
+                let mut header = header(stat, EntryType::Symlink);
                 self.tar.append_link(&mut header, path, OsStr::from_bytes(target.to_bytes()))?;
             }
             FileType::RegularFile => {
                 if stat.st_nlink > 1
                     && let Some(first) = self.seen.get(&stat.st_ino)
                 {
-                    header.set_entry_type(EntryType::Link);
+                    let mut header = header(stat, EntryType::Link);
                     self.tar.append_link(&mut header, path, first)?;
                     return Ok(());
                 }
@@ -115,7 +110,7 @@ impl<W: Write> Writer<'_, W> {
                     sys::openat(parent.as_fd(), name, flags, Mode::empty()).map_err(io::Error::from)?;
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 self.left = self.left.checked_sub(size).ok_or(Failed::Sparse)?;
-                header.set_entry_type(EntryType::Regular);
+                let mut header = header(stat, EntryType::Regular);
                 header.set_size(size);
                 // A file that shrinks meanwhile is filled up: the archive has promised its size.
                 let content = File::from(file).take(size).chain(io::repeat(0)).take(size);

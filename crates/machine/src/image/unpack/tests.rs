@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use rustix::fs as sys;
 use tar::{Builder, EntryType, Header};
 
-use super::tree::{MAX_DEPTH, MAX_PATH};
 use super::*;
 use crate::image::Trick;
+use crate::tarball::{MAX_DEPTH, MAX_PATH};
 
 /// A layer that is written entry by entry, with names that no honest tool would write.
 struct Layer(Builder<Vec<u8>>);

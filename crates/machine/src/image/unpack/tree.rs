@@ -5,25 +5,17 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{
-    self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
-};
+use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::{Limits, Style, Unpacked, unreadable};
 use crate::image::content::require_room;
 use crate::image::{ImageError, Trick};
+use crate::tarball::{self, BadName, MAX_DEPTH, MAX_PATH};
 
-/// The longest path in bytes: the kernel's own limit.
-pub(super) const MAX_PATH: usize = 4096;
-/// The longest name of a file, in bytes.
-const MAX_NAME: usize = 255;
-/// The deepest tree, also where links were followed: deep enough for `node_modules` (40), and shallow enough that
-/// removing it, with two open directories a level, stays below the usual limit of 1,024 open files.
-pub(super) const MAX_DEPTH: usize = 128;
 /// Ids from here on are nobody's in a guest.
 const NOBODY: u32 = 65_534;
 /// How often to look whether the disk still has room for the owner.
@@ -73,12 +65,9 @@ impl<'a> Tree<'a> {
         if kind.is_pax_global_extensions() {
             return Ok(()); // comments, as `git archive` writes them
         }
-        require_a_size(entry)?;
-        let raw = entry.path_bytes().into_owned();
-        let path = inside(&raw)?;
+        let path = inside(&entry.path_bytes())?;
         let mode = entry.header().mode().map_err(unreadable)? & 0o1777;
-        // In the oldest tars a directory is a file whose name ends in a slash.
-        let is_directory = kind.is_dir() || (kind.is_file() && raw.ends_with(b"/"));
+        let is_directory = tarball::is_directory(entry);
         let Some(name) = path.file_name() else {
             return match is_directory {
                 true => self.set_directory_mode(self.root.as_fd(), OsStr::new("."), mode),
@@ -86,7 +75,7 @@ impl<'a> Tree<'a> {
             };
         };
         let parent = path.parent().unwrap_or(Path::new(""));
-        if kind.is_character_special() || kind.is_block_special() || kind.is_fifo() {
+        if tarball::is_device(kind) {
             self.unpacked.skipped += 1;
             return Ok(());
         }
@@ -104,14 +93,20 @@ impl<'a> Tree<'a> {
             }
             return self.set_directory_mode(directory, name, mode);
         }
-        if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+        if tarball::is_file(kind) {
             return self.write_file(directory, name, &path, entry, mode, cancelled);
         }
         let Some(target) = entry.link_name_bytes() else {
             return Err(hostile(&path, Trick::UnknownKind));
         };
         if kind.is_symlink() {
-            return self.link_symbolically(directory, name, &path, &target, modified(entry)?);
+            return self.link_symbolically(
+                directory,
+                name,
+                &path,
+                &target,
+                tarball::modified(entry.header())?,
+            );
         }
         if kind.is_hard_link() {
             return self.link_hard(directory, name, &path, &target);
@@ -217,7 +212,8 @@ impl<'a> Tree<'a> {
         sys::fchmod(&file, Mode::from_raw_mode(mode & 0o777 | readable))
             .map_err(|errno| self.failed("set the mode of", path, errno))?;
         // Python, make and others compare the times of files with what they remember.
-        sys::futimens(&file, &modified(entry)?).map_err(|errno| self.failed("set the time of", path, errno))
+        sys::futimens(&file, &tarball::modified(entry.header())?)
+            .map_err(|errno| self.failed("set the time of", path, errno))
     }
 
     /// In a volume a file belongs to whom it belonged to; in a layer, to whoever runs the node.
@@ -230,11 +226,8 @@ impl<'a> Tree<'a> {
         if self.limits.style == Style::Layer {
             return Ok(());
         }
-        let id = |number: u64| u32::try_from(number).ok().filter(|id| *id < NOBODY).unwrap_or(0);
-        let (user, group) =
-            (entry.header().uid().map_err(unreadable)?, entry.header().gid().map_err(unreadable)?);
-        sys::fchown(file, Some(sys::Uid::from_raw(id(user))), Some(sys::Gid::from_raw(id(group))))
-            .map_err(|errno| self.failed("give away", path, errno))
+        let (user, group) = tarball::owner(entry.header(), NOBODY)?;
+        sys::fchown(file, Some(user), Some(group)).map_err(|errno| self.failed("give away", path, errno))
     }
 
     fn copy(
@@ -443,57 +436,19 @@ enum Thing {
     Other,
 }
 
-/// A path of the archive as a path below the root. A leading slash means the root, as to every other tool.
 fn inside(raw: &[u8]) -> Result<PathBuf, ImageError> {
-    let path = Path::new(OsStr::from_bytes(raw));
-    if raw.contains(&0) {
-        return Err(hostile(path, Trick::ZeroByte));
-    }
-    let mut clean = PathBuf::new();
-    let mut depth = 0;
-    for component in path.components() {
-        match component {
-            Component::Normal(name) if name.len() > MAX_NAME => return Err(hostile(path, Trick::TooLong)),
-            Component::Normal(name) => {
-                clean.push(name);
-                depth += 1;
-            }
-            Component::ParentDir => return Err(hostile(path, Trick::Climbs)),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    if raw.len() > MAX_PATH || depth > MAX_DEPTH {
-        return Err(hostile(path, Trick::TooLong));
-    }
-    Ok(clean)
+    tarball::name(raw).map_err(|bad| {
+        let trick = match bad {
+            BadName::Climbs => Trick::Climbs,
+            BadName::ZeroByte => Trick::ZeroByte,
+            BadName::LongName | BadName::TooLong => Trick::TooLong,
+        };
+        hostile(Path::new(OsStr::from_bytes(raw)), trick)
+    })
 }
 
 fn hostile(path: &Path, trick: Trick) -> ImageError {
     ImageError::Hostile { entry: path.display().to_string().chars().take(200).collect(), trick }
-}
-
-/// The tar crate passes over a size in an extended header that is no number, and goes by the plain one. Other tools
-/// do not, and would see other entries than we.
-fn require_a_size(entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ImageError> {
-    let Some(extensions) = entry.pax_extensions().map_err(unreadable)? else { return Ok(()) };
-    let is_number = |value: &str| value.parse::<u64>().is_ok();
-    // What is no text is an attribute, in which nobody looks for a size.
-    match extensions
-        .flatten()
-        .any(|field| field.key_bytes() == b"size" && !field.value().is_ok_and(is_number))
-    {
-        true => Err(ImageError::malformed("a layer", "a size in an extended header is no number")),
-        false => Ok(()),
-    }
-}
-
-fn modified(entry: &tar::Entry<'_, impl Read>) -> Result<Timestamps, ImageError> {
-    let seconds = entry.header().mtime().map_err(unreadable)?;
-    // A time before 1970 comes as the two's complement that GNU tar writes. Past the year 9999, and long before
-    // 1901, file systems disagree about what can be kept.
-    let seconds = seconds.cast_signed().clamp(-(1 << 31), 253_402_300_799);
-    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    Ok(Timestamps { last_access: time, last_modification: time })
 }
 
 /// Where an open directory really is.
