@@ -4,6 +4,7 @@
 //! `nvidia.com/gpu=0`: a file in /etc/cdi or /var/run/cdi says which nodes, files and variables that is. Its hooks, which are
 //! programs to be run here as root, are not run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -126,7 +127,7 @@ pub fn resolve_in(places: &[PathBuf], source: &str) -> Result<Devices, DeviceErr
 }
 
 /// What this machine has that could be lent, by the name that the owner would give: devices of CDI files, and device files.
-pub fn lendable() -> Vec<String> {
+pub fn lendable() -> BTreeMap<String, Devices> {
     let files = PLACES.iter().flat_map(|place| files(Path::new(place)));
     let read = files.filter_map(|file| read(&file).ok());
     let named = read.flat_map(|specification| {
@@ -143,10 +144,7 @@ pub fn lendable() -> Vec<String> {
     });
     // Serial lines of the kind that every board says to have, and few do.
     let usual = nodes.filter(|path| !path.starts_with("/dev/ttyS"));
-    let mut found: Vec<String> = named.chain(usual).filter(|source| resolve(source).is_ok()).collect();
-    found.sort();
-    found.dedup();
-    found
+    named.chain(usual).filter_map(|source| resolve(&source).ok().map(|devices| (source, devices))).collect()
 }
 
 impl Devices {
@@ -155,13 +153,11 @@ impl Devices {
         self.nodes.iter().any(|node| node.device == device)
     }
 
-    /// Adds what another device brings.
+    /// Adds what another device brings. Devices of one kind share nodes and files, and none is shown twice.
     pub fn add(&mut self, other: Devices) {
-        self.nodes.extend(other.nodes);
-        self.files.extend(other.files);
-        self.env.extend(other.env);
-        self.nodes.dedup();
-        self.files.dedup();
+        add_missing(&mut self.nodes, other.nodes);
+        add_missing(&mut self.files, other.files);
+        add_missing(&mut self.env, other.env);
     }
 
     /// Whether a guest of this process can open its nodes. Root makes it nodes of its own; others can only show it theirs,
@@ -183,6 +179,14 @@ impl Devices {
             }
         }
         Ok(())
+    }
+}
+
+fn add_missing<T: PartialEq>(to: &mut Vec<T>, others: Vec<T>) {
+    for other in others {
+        if !to.contains(&other) {
+            to.push(other);
+        }
     }
 }
 
@@ -364,6 +368,23 @@ mod tests {
         assert_eq!(resolve_in(&places, "example.com/dice=a").unwrap().nodes[0].device, (1, 5));
         assert!(matches!(resolve_in(&places, "example.com/dice=b"), Err(DeviceError::Unknown { .. })));
         assert!(matches!(resolve_in(&places, "example.com/card=a"), Err(DeviceError::Unknown { .. })));
+    }
+
+    #[test]
+    fn what_devices_share_is_there_once() {
+        let two = YAML.replace(
+            "devices:\n",
+            "devices:\n- name: \"1\"\n  containerEdits:\n    deviceNodes:\n    - path: /dev/zero\n    - path: /dev/dice\n      hostPath: /dev/urandom\n    env:\n    - SIDES=20\n",
+        );
+        let (_dir, places) = place("dice.yaml", &two);
+        let mut all = Devices::default();
+        for name in ["0", "1", "0"] {
+            all.add(resolve_in(&places, &format!("example.com/dice={name}")).unwrap());
+        }
+        let paths: Vec<&str> = all.nodes.iter().map(|node| node.path.as_str()).collect();
+        assert_eq!(paths, ["/dev/dice", "/dev/zero"]);
+        assert_eq!(all.files.len(), 1);
+        assert_eq!(all.env, ["SIDES=6", "SIDES=20"]);
     }
 
     #[test]

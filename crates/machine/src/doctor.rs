@@ -247,16 +247,18 @@ fn devices() -> Finding {
     if found.is_empty() {
         return works(NAME, "none that could be lent: no CDI file, graphics, camera, serial or sound device");
     }
-    let opens = |source: &&String| device::resolve(source).is_ok_and(|found| found.can_be_opened().is_ok());
-    let (open, closed): (Vec<&String>, Vec<&String>) = found.iter().partition(opens);
-    let list = |names: &[&String]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |open: bool| {
+        let such = found.iter().filter(|(_, devices)| devices.can_be_opened().is_ok() == open);
+        such.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (open, closed) = (names(true), names(false));
     if closed.is_empty() {
-        return works(NAME, format!("can be lent (`sublet offer set --device NAME=..`): {}", list(&open)));
+        return works(NAME, format!("can be lent (`sublet offer set --device NAME=..`): {open}"));
     }
     limited(
         NAME,
-        format!("can be lent: {}", if open.is_empty() { "none".to_owned() } else { list(&open) }),
-        &format!("no guest could open {}", list(&closed)),
+        format!("can be lent: {}", if open.is_empty() { "none" } else { &open }),
+        &format!("no guest could open {closed}"),
         "run the node as root: guests then have nodes of their own",
     )
 }

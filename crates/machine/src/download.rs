@@ -2,18 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
-const CONNECT: Duration = Duration::from_secs(15);
-/// A server that says nothing for so long has gone.
-const SILENCE: Duration = Duration::from_secs(30);
-const MAX_REDIRECTS: usize = 5;
+use crate::http;
 
 /// What a file must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,24 +186,9 @@ impl Writing<'_> {
 async fn ask(url: &str) -> Result<Response, DownloadError> {
     let address = |why: String| DownloadError::Address { url: url.to_owned(), why };
     let parsed = Url::parse(url).map_err(|error| address(error.to_string()))?;
-    may_be_asked(&parsed).map_err(|why| address(why.to_owned()))?;
-    let policy = Policy::custom(|attempt| {
-        if attempt.previous().len() > MAX_REDIRECTS {
-            return attempt.error("too many redirects");
-        }
-        match may_be_asked(attempt.url()) {
-            Ok(()) => attempt.follow(),
-            Err(why) => attempt.error(why),
-        }
-    });
+    may_be_asked(&parsed).map_err(address)?;
     let unreachable = |source| DownloadError::Unreachable { url: url.to_owned(), source };
-    let http = Client::builder()
-        .user_agent(concat!("sublet/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .redirect(policy)
-        .build()
-        .map_err(unreachable)?;
+    let http = http::client(may_be_asked).build().map_err(unreachable)?;
     let response = http.get(parsed).send().await.map_err(unreachable)?;
     match response.status() {
         StatusCode::OK => Ok(response),
@@ -218,12 +198,12 @@ async fn ask(url: &str) -> Result<Response, DownloadError> {
 
 /// What is signed needs no secrecy, but who fetches which version is nobody's business; on this computer itself nobody
 /// listens in.
-fn may_be_asked(url: &Url) -> Result<(), &'static str> {
+fn may_be_asked(url: &Url) -> Result<(), String> {
     let local = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
     match url.scheme() {
         "https" => Ok(()),
         "http" if local => Ok(()),
-        _ => Err("it must begin with https://"),
+        _ => Err("it must begin with https://".to_owned()),
     }
 }
 

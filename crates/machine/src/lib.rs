@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod download;
 pub mod electricity;
 pub mod guest;
+mod http;
 pub mod image;
 pub mod inventory;
 pub mod memory;

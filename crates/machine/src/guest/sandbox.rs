@@ -47,6 +47,7 @@ use super::nodes::NODES;
 use super::record::Orders;
 use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
+use super::writable::{UPPER, WORK};
 use super::{mounts, oci, sys, wire};
 
 /// Where the sandbox is built.
@@ -54,6 +55,9 @@ pub const STAGE: &str = "/mnt";
 
 /// What the guest writes, in it.
 pub const DISK: &str = "top";
+
+/// All that the guest sees, in it.
+const ROOT: &str = "root";
 
 /// The namespaces of a guest's first process.
 pub fn namespaces(defences: Defences) -> libc::c_int {
@@ -202,14 +206,10 @@ fn build(
     };
     let root = lay_over_each_other(&layers, disk, orders)?;
     if let Some(nodes) = nodes {
-        fs::create_dir(NODES)
-            .and_then(|()| Ok(move_mount(nodes, "", CWD, NODES, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
-            .map_err(StartError::sandbox("mount the guest's device nodes"))?;
+        place(nodes, NODES).map_err(StartError::sandbox("mount the guest's device nodes"))?;
     }
     if let Some(groups) = groups {
-        fs::create_dir(GROUPS)
-            .and_then(|()| Ok(move_mount(groups, "", CWD, GROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
-            .map_err(StartError::sandbox("show the control groups to a test"))?;
+        place(groups, GROUPS).map_err(StartError::sandbox("show the control groups to a test"))?;
     }
     let user = furnish(orders, root.as_fd(), &volumes)?;
     write_config(orders, &user)?;
@@ -279,42 +279,50 @@ fn lay_over_each_other(
         .map_err(StartError::sandbox(format!("mount a scratch directory on {STAGE}")))?;
 
     for (i, layer) in layers.iter().enumerate() {
-        let name = format!("l{i}");
-        fs::create_dir(&name)
-            .and_then(|()| Ok(move_mount(layer, "", CWD, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?))
-            .map_err(StartError::sandbox(format!("mount layer {i} of the image")))?;
+        place(layer, &layer_name(i)).map_err(StartError::sandbox(format!("mount layer {i} of the image")))?;
     }
 
+    let (upper, work) = (format!("{DISK}/{UPPER}"), format!("{DISK}/{WORK}"));
     let top = match disk {
-        Some(disk) => fs::create_dir(DISK)
-            .and_then(|()| Ok(move_mount(disk, "", CWD, DISK, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)),
+        Some(disk) => place(disk, DISK),
         // The three are the file system's root and the two directories in it.
         None => fs::create_dir(DISK)
             .and_then(|()| tmpfs(DISK, limits.disk, limits.inodes.saturating_add(3)))
-            .and_then(|()| fs::create_dir("top/upper"))
-            .and_then(|()| fs::create_dir("top/work"))
+            .and_then(|()| fs::create_dir(&upper))
+            .and_then(|()| fs::create_dir(&work))
             // The guest's own root, not the runtime's, owns "/".
-            .and_then(|()| Ok(give_to_guest_root(CWD, "top/upper")?)),
+            .and_then(|()| Ok(give_to_guest_root(CWD, &upper)?)),
     };
-    top.and_then(|()| fs::create_dir("root")).map_err(StartError::sandbox("make the guest's disk"))?;
+    top.and_then(|()| fs::create_dir(ROOT)).map_err(StartError::sandbox("make the guest's disk"))?;
 
     let own = |on: bool, flag| if on { flag } else { MountFlags::empty() };
-    let lower: Vec<String> = (0..layers.len()).rev().map(|i| format!("l{i}")).collect();
-    let options = format!("lowerdir={},upperdir=top/upper,workdir=top/work,userxattr", lower.join(":"));
+    let lower: Vec<String> = (0..layers.len()).rev().map(layer_name).collect();
+    let options = format!("lowerdir={},upperdir={upper},workdir={work},userxattr", lower.join(":"));
     CString::new(options)
         .map_err(io::Error::from)
         .and_then(|options| {
             Ok(mount(
                 "overlay",
-                "root",
+                ROOT,
                 "overlay",
                 own(defences.powers, MountFlags::NOSUID) | own(defences.devices, MountFlags::NODEV),
                 options.as_c_str(),
             )?)
         })
         .map_err(StartError::sandbox("lay the guest's disk over its image"))?;
-    rustix::fs::open("root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    rustix::fs::open(ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(StartError::sandbox("open the guest's root directory"))
+}
+
+/// The place of a layer in the stage. Short: all their names have to fit into the options of one mount.
+fn layer_name(number: usize) -> String {
+    format!("l{number}")
+}
+
+/// Makes a directory of this name, and mounts a tree there that is mounted nowhere yet.
+fn place(tree: impl AsFd, name: &str) -> io::Result<()> {
+    fs::create_dir(name)?;
+    Ok(move_mount(tree, "", CWD, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
 /// Gives a file that we made to the guest's user 0, who is 1 in the runtime's namespace.
@@ -421,7 +429,7 @@ fn find_program(root: BorrowedFd<'_>, spec: &GuestSpec, user: &User) -> Result<(
 
 fn write_config(orders: &Orders, user: &User) -> Result<(), StartError> {
     let open_files = open_files(&orders.spec);
-    let config = oci::config(orders, user, &format!("{STAGE}/root"), open_files);
+    let config = oci::config(orders, user, &format!("{STAGE}/{ROOT}"), open_files);
     fs::write("config.json", config.to_string())
         .map_err(StartError::sandbox("write the runtime's configuration"))
 }

@@ -9,6 +9,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat, mkdirat};
@@ -35,12 +36,13 @@ pub enum Writable {
 }
 
 impl Writable {
-    /// The best that this process can have.
+    /// The best that this process can have. It is looked for once: what an offer counts on and what guests get is the same.
     pub fn here() -> Writable {
-        match Writable::on_disk() {
+        static HERE: OnceLock<Writable> = OnceLock::new();
+        *HERE.get_or_init(|| match Writable::on_disk() {
             Ok(()) => Writable::Disk,
             Err(_) => Writable::Memory,
-        }
+        })
     }
 
     /// For a guest with these limits, the best being this.
@@ -57,7 +59,7 @@ impl Writable {
         })
     }
 
-    /// Whether what guests write can lie on the disk.
+    /// Whether what guests write could lie on the disk of this machine as it is now.
     ///
     /// # Errors
     /// Says why not.

@@ -4,13 +4,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
 
 use super::reference::Reference;
-use super::registry::{CONNECT, MAX_REDIRECTS, Registry, SILENCE};
+use super::registry::Registry;
 use super::{Auth, Digest, ImageError};
+use crate::http;
 use crate::network::public;
 
 /// Which registries may be asked.
@@ -39,20 +39,7 @@ impl RegistrySource {
         let url =
             Url::parse(&format!("https://{}/", parsed.host())).map_err(|error| refused(error.to_string()))?;
         may_be_asked(&url).map_err(refused)?;
-        let policy = Policy::custom(|attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                return attempt.error("too many redirects");
-            }
-            match may_be_asked(attempt.url()) {
-                Ok(()) => attempt.follow(),
-                Err(why) => attempt.error(why),
-            }
-        });
-        let http = Client::builder()
-            .user_agent(concat!("sublet/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .redirect(policy)
+        let http = http::client(may_be_asked)
             .no_proxy() // a proxy would resolve names for us, and see what we must not
             .dns_resolver(PublicOnly)
             .build()

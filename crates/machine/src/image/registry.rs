@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, RANGE, WWW_AUTHENTICATE};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -13,17 +12,12 @@ use tokio::sync::Mutex;
 use super::document::{MANIFEST_TYPES, MAX_DOCUMENT};
 use super::reference::Reference;
 use super::{Auth, Digest, ImageError};
+use crate::http::{self, SILENCE};
 
-/// A registry that does not take the connection in this time is down.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
-/// A registry that sends nothing for so long has stopped.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// A document of at most 4 MiB takes no longer than this, or is not worth it.
 const DOCUMENT: Duration = Duration::from_secs(60);
 /// The largest answer of a token server in bytes. Real tokens have 2 to 8 KiB.
 const MAX_TOKEN: u64 = 256 << 10;
-/// Registries hand over to a storage server, and that to another: never more than this.
-pub(super) const MAX_REDIRECTS: usize = 5;
 
 /// One repository at one registry, and who asks.
 pub(super) struct Registry {
@@ -44,20 +38,11 @@ pub(super) struct Rest {
 impl Registry {
     pub(super) fn new(reference: Reference, auth: Auth) -> Result<Registry, ImageError> {
         let secure = !is_loopback(reference.host());
-        let policy = Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                return attempt.error("too many redirects");
-            }
-            if secure && attempt.url().scheme() != "https" {
-                return attempt.error("a redirect away from TLS");
-            }
-            attempt.follow()
+        let builder = http::client(move |url| match url.scheme() {
+            "https" => Ok(()),
+            _ if !secure => Ok(()),
+            _ => Err("a redirect away from TLS".to_owned()),
         });
-        let builder = Client::builder()
-            .user_agent(concat!("sublet/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .redirect(policy);
         // A proxy cannot reach this machine's loopback.
         let builder = if secure { builder } else { builder.no_proxy() };
         let registry = reference.host().to_owned();
