@@ -218,7 +218,7 @@ pub fn quoted(
         | Response::Renewal(_)
         | Response::Standing(_)
         | Response::Done => {
-            return Ok(Step::of(lost(engine, now, id, "unexpected_answer", UNEXPECTED.to_owned())));
+            return Ok(unexpected(engine, now, id));
         }
     };
     let (identity, state) = (&engine.identity, &engine.state.lease);
@@ -342,7 +342,7 @@ pub fn countersigned(
         | Response::Renewal(_)
         | Response::Standing(_)
         | Response::Done => {
-            return Ok(Step::of(lost(engine, now, ask, "unexpected_answer", UNEXPECTED.to_owned())));
+            return Ok(unexpected(engine, now, ask));
         }
     };
     let contract = model::Cosigned::join(ours.clone(), theirs)?;
@@ -412,6 +412,11 @@ fn denied(engine: &Engine, now: Timestamp, ask: Id<Ask>, denial: &Denial) -> Ste
         return Step::default();
     }
     Step::of(lost(engine, now, ask, &clip(&denial.code, 64), clip(&denial.sentence, 400)))
+}
+
+/// Some other answer than belongs to what was asked.
+fn unexpected(engine: &Engine, now: Timestamp, ask: Id<Ask>) -> Step {
+    Step::of(lost(engine, now, ask, "unexpected_answer", UNEXPECTED.to_owned()))
 }
 
 /// Whether a denial says only that the peer had no time, or failed: then it is as if no answer had come.
