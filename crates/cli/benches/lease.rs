@@ -28,6 +28,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -62,6 +63,8 @@ impl Drop for Node {
 
 #[tokio::main]
 async fn main() {
+    // Two are built in, as other crates need them: it is for the program to say which.
+    ring::default_provider().install_default().unwrap();
     let arguments: Vec<String> = std::env::args().collect();
     let number = |name: &str| {
         arguments

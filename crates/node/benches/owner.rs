@@ -167,6 +167,7 @@ async fn busybox(node: &NodeHandle, dir: &Path) {
 fn rent() -> Rent {
     Rent {
         volumes: Vec::new(),
+        devices: Vec::new(),
         image: "busybox".into(),
         command: ["sh", "-c", "trap exit TERM; while :; do :; done"].map(str::to_owned).to_vec(),
         env: Vec::new(),

@@ -11,7 +11,7 @@ use node::store::Store;
 use node::{Config, start};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use world::{HOST, TENANT, World, wish};
+use world::{HOST, TENANT, World, share, wish};
 
 #[path = "../../engine/tests/world/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the engine's tests need more of it")]
@@ -62,6 +62,10 @@ fn live(data: &Path) -> (u64, usize) {
     let mut world = World::of(1);
     let mut leases = 0;
     while world.nodes[HOST].pretend_store.len() < RECORDS {
+        // Months go by in that world, and an offer stands for a day.
+        if world.offer().expires < world.now + Span::hours(4) {
+            world.lend(Some(share()));
+        }
         let terms = model::AskTerms { term: Span::hours(1), ..wish() };
         let lease = world.deal(TENANT, terms);
         world.ended(lease);
