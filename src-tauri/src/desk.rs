@@ -159,15 +159,9 @@ fn reason(owner: &Owner, zone: &TimeZone) -> Option<Reason> {
 
 /// Leases of others here that have not ended.
 async fn guests(client: &Client) -> Result<Vec<Lease>, ClientError> {
-    let (mut guests, mut after) = (Vec::new(), None);
-    loop {
-        let page = client.leases(false, after.as_deref()).await?;
-        guests.extend(page.leases.into_iter().filter(|lease| lease.side == Side::Host));
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(guests),
-        }
-    }
+    let mut leases = client.all_leases(false).await?;
+    leases.retain(|lease| lease.side == Side::Host);
+    Ok(leases)
 }
 
 /// Paints what is known now, if it looks different.

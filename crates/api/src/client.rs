@@ -232,6 +232,19 @@ impl Client {
         .await
     }
 
+    /// All leases, page by page, ended ones too if they are wanted.
+    pub async fn all_leases(&self, ended: bool) -> Result<Vec<Lease>, ClientError> {
+        let (mut leases, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.leases(ended, after.as_deref()).await?;
+            leases.extend(page.leases);
+            after = page.next;
+            if after.is_none() {
+                return Ok(leases);
+            }
+        }
+    }
+
     /// One lease.
     pub async fn lease(&self, id: &str) -> Result<Lease, ClientError> {
         self.get(&format!("/v1/leases/{}", escape(id))).await

@@ -7,7 +7,7 @@
 //!
 //! Outside, the node is a [`NodeHandle`].
 
-mod clock;
+pub mod clock;
 mod config;
 mod core;
 mod datagrams;

@@ -49,97 +49,57 @@ pub enum Allowed {
 
 /// Whether a lease allows it.
 pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowed, StreamAnswer> {
-    let between = |id: Id<Lease>, side: Side| {
-        let lease = engine.state().lease.get(id);
+    let between = |id: &Id<Lease>, side: Side| {
+        let lease = engine.state().lease.get(*id);
         lease.filter(|lease| lease.side == side && lease.peer == from).ok_or(StreamAnswer::NotYours)
     };
-    match head {
+    // As host, the leases of this tenant; as tenant, those with this host.
+    let running = |id: &Id<Lease>| held(between(id, Side::Host)?, |lease| lease.phase.is_live());
+    let begun = |id: &Id<Lease>| held(between(id, Side::Host)?, |lease| lease.started.is_some());
+    let ours = |id: &Id<Lease>| held(between(id, Side::Tenant)?, |lease| !lease.phase.is_ended());
+    Ok(match head {
         StreamHead::Port { lease, port } => {
-            let lease = between(*lease, Side::Host)?;
-            let named = lease.contract.workload.ports.contains(port);
-            if named && lease.phase.is_live() {
-                Ok(Allowed::Port(guest(lease.id()), *port))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
+            let lease = held(running(lease)?, |lease| lease.contract.workload.ports.contains(port))?;
+            Allowed::Port(guest(lease.id()), *port)
         }
         StreamHead::Datagrams { lease, port } => {
-            let lease = between(*lease, Side::Host)?;
-            let named = lease.contract.workload.udp_ports.contains(port);
-            if named && lease.phase.is_live() {
-                Ok(Allowed::Datagrams(guest(lease.id()), *port))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
+            let lease = held(running(lease)?, |lease| lease.contract.workload.udp_ports.contains(port))?;
+            Allowed::Datagrams(guest(lease.id()), *port)
         }
         StreamHead::Logs { lease, from, follow, view } => {
-            let lease = between(*lease, Side::Host)?;
-            if lease.started.is_some() {
-                let wish = LogWish { from: *from, follow: *follow, view: *view };
-                Ok(Allowed::Logs(guest(lease.id()), wish))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
+            let wish = LogWish { from: *from, follow: *follow, view: *view };
+            Allowed::Logs(guest(begun(lease)?.id()), wish)
         }
-        StreamHead::Stats { lease, follow } => {
-            let lease = between(*lease, Side::Host)?;
-            if lease.phase.is_live() {
-                Ok(Allowed::Stats(guest(lease.id()), *follow))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
-        }
-        StreamHead::Top { lease } => {
-            let lease = between(*lease, Side::Host)?;
-            if lease.phase.is_live() {
-                Ok(Allowed::Top(guest(lease.id())))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
-        }
-        StreamHead::Exec { lease } => {
-            let lease = between(*lease, Side::Host)?;
-            if lease.phase.is_live() {
-                Ok(Allowed::Exec(guest(lease.id())))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
-        }
-        StreamHead::Attach { lease, from } => {
-            let lease = between(*lease, Side::Host)?;
-            if lease.started.is_some() {
-                Ok(Allowed::Attach(guest(lease.id()), *from))
-            } else {
-                Err(StreamAnswer::NotYours)
-            }
-        }
+        StreamHead::Stats { lease, follow } => Allowed::Stats(guest(running(lease)?.id()), *follow),
+        StreamHead::Top { lease } => Allowed::Top(guest(running(lease)?.id())),
+        StreamHead::Exec { lease } => Allowed::Exec(guest(running(lease)?.id())),
+        StreamHead::Attach { lease, from } => Allowed::Attach(guest(begun(lease)?.id()), *from),
         StreamHead::Blob { lease, digest, from } => {
-            let lease = between(*lease, Side::Tenant)?;
-            if lease.phase.is_ended() {
-                Err(StreamAnswer::NotYours)
-            } else {
-                Ok(Allowed::Blob(lease.contract.workload.image, *digest, *from))
-            }
+            Allowed::Blob(ours(lease)?.contract.workload.image, *digest, *from)
         }
         StreamHead::Pieces { lease: Some(lease), .. } => {
-            let lease = between(*lease, Side::Tenant)?;
-            if lease.phase.is_ended() {
-                Err(StreamAnswer::NotYours)
-            } else {
-                Ok(Allowed::Pieces(lease.contract.workload.image))
-            }
+            Allowed::Pieces(ours(lease)?.contract.workload.image)
         }
+        StreamHead::Pieces { lease: None, want } => Allowed::Neighbour(from, *want),
         StreamHead::Volume { lease, name, wish } => {
-            volumes::judge(between(*lease, Side::Host)?, name, wish).map(Allowed::Volume)
+            Allowed::Volume(volumes::judge(between(lease, Side::Host)?, name, wish)?)
         }
         StreamHead::VolumeKey { lease, name } => {
-            let lease = between(*lease, Side::Tenant)?;
-            let mut ours = lease.contract.workload.volumes.iter();
-            let known = ours.any(|volume| volume.encrypted && volume.name == *name);
-            if known { Ok(Allowed::VolumeKey(name.clone())) } else { Err(StreamAnswer::NotYours) }
+            held(between(lease, Side::Tenant)?, |lease| {
+                let mut volumes = lease.contract.workload.volumes.iter();
+                volumes.any(|volume| volume.encrypted && volume.name == *name)
+            })?;
+            Allowed::VolumeKey(name.clone())
         }
-        StreamHead::Pieces { lease: None, want } => Ok(Allowed::Neighbour(from, *want)),
-    }
+    })
+}
+
+/// The lease, if it stands as it must. Whoever asks in vain learns no more than that.
+fn held<'a>(
+    lease: &'a engine::lease::Lease,
+    stands: impl Fn(&engine::lease::Lease) -> bool,
+) -> Result<&'a engine::lease::Lease, StreamAnswer> {
+    if stands(lease) { Ok(lease) } else { Err(StreamAnswer::NotYours) }
 }
 
 /// A lease's guest.

@@ -112,10 +112,7 @@ impl NodeHandle {
     /// # Errors
     /// When the lease is not ours to use, its host is out of reach, or the program did not begin.
     pub async fn exec(&self, lease: Id<Lease>, wish: ExecWish) -> Result<Session, Error> {
-        let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
-        let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
-        session.say.say(&Frame::Begin(wish)).await.map_err(|_| Error::no_answer(lease))?;
-        begun(session, lease).await
+        self.begin(lease, Frame::Begin(wish)).await
     }
 
     /// Copies files into the guest of a lease, or out of it, as its tenant: the archive is said, or heard.
@@ -123,10 +120,7 @@ impl NodeHandle {
     /// # Errors
     /// When the lease is not ours to use, its host is out of reach, or the copy did not begin.
     pub async fn copy(&self, lease: Id<Lease>, wish: CopyWish) -> Result<Session, Error> {
-        let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
-        let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
-        session.say.say(&Frame::Copy(wish)).await.map_err(|_| Error::no_answer(lease))?;
-        begun(session, lease).await
+        self.begin(lease, Frame::Copy(wish)).await
     }
 
     /// Speaks to the guest's own program, as its tenant: hears its output from an offset on, or what it says from now on.
@@ -137,6 +131,13 @@ impl NodeHandle {
         // One that has ended may have last words.
         let peer = self.guest_of_ours(lease, |lease| lease.started.is_some()).await?;
         let session = self.session(peer, StreamHead::Attach { lease, from }).await?;
+        begun(session, lease).await
+    }
+
+    async fn begin(&self, lease: Id<Lease>, wish: Frame) -> Result<Session, Error> {
+        let peer = self.guest_of_ours(lease, |lease| lease.phase.is_live()).await?;
+        let mut session = self.session(peer, StreamHead::Exec { lease }).await?;
+        session.say.say(&wish).await.map_err(|_| Error::no_answer(lease))?;
         begun(session, lease).await
     }
 
@@ -178,29 +179,37 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(500).collect()
 }
 
-/// As host: begins the program that the tenant names, and carries what is said both ways.
+/// As host: begins the program, or the copy, that the tenant names, and carries what is said both ways.
 pub async fn serve_exec(hands: &Hands, stream: IncomingStream, id: GuestId) -> io::Result<()> {
     let (read, mut write_half) = split(stream.accept().await?);
     let mut frames = frames(read);
-    let wish = match timeout(WISH_WITHIN, frames.recv()).await {
-        Ok(Some(Frame::Begin(wish))) => wish,
-        Ok(Some(Frame::Copy(wish))) => return serve_copy(hands, frames, write_half, id, wish).await,
+    let (begun, copies) = match timeout(WISH_WITHIN, frames.recv()).await {
+        Ok(Some(Frame::Begin(wish))) => (hands.guests.exec(id, &exec_spec(wish)).await, false),
+        Ok(Some(Frame::Copy(wish))) => (hands.guests.copy(id, &copy_spec(wish)).await, true),
         Ok(Some(_) | None) | Err(_) => return Err(io::ErrorKind::InvalidData.into()),
     };
-    let exec = match hands.guests.exec(id, &spec(wish)).await {
+    let exec = match begun {
         Ok(exec) => exec,
         Err(error) => return refuse(&mut write_half, &error).await,
     };
     write(&mut write_half, &Frame::Began).await?;
     let (mut output, input) = (exec.output, exec.input);
     let say = async {
+        // What a copy says beside its archive is why it failed.
+        let mut why = Vec::new();
         loop {
             let frame = match timeout(BEAT, output.next()).await {
                 Ok(said) => match said? {
                     Said::Out(bytes) => Frame::Out(bytes),
+                    Said::Err(bytes) if copies => {
+                        why.extend(bytes.into_iter().take(LONGEST_WHY - why.len().min(LONGEST_WHY)));
+                        continue;
+                    }
                     Said::Err(bytes) => Frame::Err(bytes),
                     Said::Ended(code) => {
-                        write(&mut write_half, &Frame::Ended(code)).await?;
+                        let last =
+                            if copies && code != 0 { not_copied(code, &why) } else { Frame::Ended(code) };
+                        write(&mut write_half, &last).await?;
                         return write_half.shutdown().await;
                     }
                 },
@@ -216,56 +225,10 @@ pub async fn serve_exec(hands: &Hands, stream: IncomingStream, id: GuestId) -> i
     }
 }
 
-/// As host: copies the files that the tenant names.
-async fn serve_copy(
-    hands: &Hands,
-    frames: mpsc::Receiver<Frame>,
-    mut write_half: WriteHalf<net::Stream>,
-    id: GuestId,
-    wish: CopyWish,
-) -> io::Result<()> {
-    let spec = match wish {
-        CopyWish::Out { path, follow, limit } => CopySpec::Out { path: path.into(), follow, limit },
-        CopyWish::In { path, place, owners } => CopySpec::In { path: path.into(), place, owners },
-    };
-    let exec = match hands.guests.copy(id, &spec).await {
-        Ok(exec) => exec,
-        Err(error) => return refuse(&mut write_half, &error).await,
-    };
-    write(&mut write_half, &Frame::Began).await?;
-    let (mut output, input) = (exec.output, exec.input);
-    let say = async {
-        let mut why = Vec::new();
-        loop {
-            let frame = match timeout(BEAT, output.next()).await {
-                Ok(said) => match said? {
-                    Said::Out(bytes) => Frame::Out(bytes),
-                    Said::Err(bytes) => {
-                        why.extend(bytes.into_iter().take(LONGEST_WHY - why.len().min(LONGEST_WHY)));
-                        continue;
-                    }
-                    Said::Ended(code) => {
-                        let last = match code {
-                            0 => Frame::Ended(0),
-                            code => {
-                                let error = machine::guest::why(code, &why);
-                                let sentence = error.to_string().chars().take(400).collect();
-                                Frame::Refused(Denial { code: error.code().to_owned(), sentence })
-                            }
-                        };
-                        write(&mut write_half, &last).await?;
-                        return write_half.shutdown().await;
-                    }
-                },
-                Err(_) => Frame::Here,
-            };
-            write(&mut write_half, &frame).await?;
-        }
-    };
-    tokio::select! {
-        said = say => said,
-        () = feed(frames, Some(input)) => Ok(()),
-    }
+fn not_copied(code: i32, why: &[u8]) -> Frame {
+    let error = machine::guest::why(code, why);
+    let sentence = error.to_string().chars().take(400).collect();
+    Frame::Refused(Denial { code: error.code().to_owned(), sentence })
 }
 
 /// As host: lets the tenant speak to its guest's own program.
@@ -329,13 +292,20 @@ async fn seen(hands: &Hands, id: GuestId) -> io::Result<Option<(Option<i32>, u64
     }))
 }
 
-fn spec(wish: ExecWish) -> ExecSpec {
+fn exec_spec(wish: ExecWish) -> ExecSpec {
     ExecSpec {
         args: wish.command,
         env: wish.env,
         cwd: wish.cwd,
         user: wish.user,
         terminal: wish.terminal.map(size),
+    }
+}
+
+fn copy_spec(wish: CopyWish) -> CopySpec {
+    match wish {
+        CopyWish::Out { path, follow, limit } => CopySpec::Out { path: path.into(), follow, limit },
+        CopyWish::In { path, place, owners } => CopySpec::In { path: path.into(), place, owners },
     }
 }
 

@@ -1,11 +1,12 @@
 //! Amounts, times and parties, as they stand in JSON.
 
+use node::clock::{rfc3339, timestamp};
 use node::model::{self, Amount, Currency, Span, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -72,8 +73,8 @@ impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         let at = humantime::parse_rfc3339(&text).map_err(de::Error::custom)?;
-        let since = at.duration_since(UNIX_EPOCH).map_err(de::Error::custom)?;
-        Ok(Moment(Timestamp(i64::try_from(since.as_millis()).map_err(de::Error::custom)?)))
+        at.duration_since(UNIX_EPOCH).map_err(de::Error::custom)?;
+        Ok(Moment(timestamp(at)))
     }
 }
 
@@ -84,9 +85,7 @@ pub struct Ago(SystemTime);
 impl Ago {
     /// The moment.
     pub fn moment(self) -> Timestamp {
-        // Before 1970 there is nothing to be asked for.
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        timestamp(self.0)
     }
 }
 
@@ -130,10 +129,7 @@ impl<'de> Deserialize<'de> for Ago {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The last moment that the format can name is that of 9999.
-        const LAST: u64 = 253_402_300_799_999;
-        let since = u64::try_from(self.0.0).unwrap_or(0).min(LAST);
-        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since)).fmt(f)
+        rfc3339(self.0).fmt(f)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
 use crate::show::{Table, moment, party, short, time};
+use api::node::clock::timestamp;
 use api::node::model::resources::bytes;
 use api::shapes::{
     Ago, Lease, LeaseState, LogsWish, Marks, Moment, More, Network, Port, Protocol, Renewal, Seconds, Side,
@@ -14,22 +15,8 @@ use clap::Args;
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
-
-/// All leases, ended ones too if they are wanted.
-pub async fn all(desk: &Desk<'_>, ended: bool) -> Result<Vec<Lease>, Failure> {
-    let mut leases = Vec::new();
-    let mut after = None;
-    loop {
-        let page = desk.client.leases(ended, after.as_deref()).await?;
-        leases.extend(page.leases);
-        after = page.next;
-        if after.is_none() {
-            return Ok(leases);
-        }
-    }
-}
 
 /// Leases, as people read them.
 pub fn list(desk: &Desk<'_>, leases: &[Lease]) -> String {
@@ -126,10 +113,9 @@ pub fn guest_port(port: &Port) -> String {
 
 /// What is left of its time.
 fn left(lease: &Lease) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match lease.over {
         Some(Moment(over)) if lease.ended.is_none() => {
-            let left = over.since(api::node::model::Timestamp(now.as_millis() as i64));
+            let left = over.since(timestamp(SystemTime::now()));
             let mark = match (lease.renewing, lease.ending) {
                 (Some(_), _) => ", more asked",
                 (None, true) => ", nearly over",
@@ -326,7 +312,7 @@ pub async fn renew(desk: &Desk<'_>, args: &RenewArgs) -> Done {
 
 /// Lists who waits for the owner's answer.
 pub async fn renewals(desk: &Desk<'_>) -> Done {
-    let mut leases = all(desk, false).await?;
+    let mut leases = desk.client.all_leases(false).await?;
     leases.retain(|lease| lease.side == Side::Host && lease.renewing.is_some_and(|wish| wish.owner_answers));
     desk.out
         .either(&json!({ "leases": leases }), || {

@@ -1,7 +1,7 @@
 //! `sublet ps`: leases, all of them or those that are wanted.
 
 use crate::Done;
-use crate::command::lease::{all, list};
+use crate::command::lease::list;
 use crate::desk::Desk;
 use crate::template::Template;
 use api::shapes::{Lease, LeaseState, Party, RunOptions, Side};
@@ -164,7 +164,7 @@ fn fit(filters: &[Filter], lease: &Facts<'_>) -> bool {
 pub async fn ps(desk: &Desk<'_>, args: &PsArgs) -> Done {
     // Who asks for those that have ended wants to see them.
     let ended = args.filter.iter().any(|filter| filter.key == Key::State && filter.value == "ended");
-    let mut leases = all(desk, args.all || ended).await?;
+    let mut leases = desk.client.all_leases(args.all || ended).await?;
     leases.retain(|lease| fit(&args.filter, &Facts::of(lease)));
     if args.quiet && !desk.out.is_json() {
         leases.iter().try_for_each(|lease| desk.out.line(&lease.id))?;

@@ -1,7 +1,7 @@
 //! `sublet stats` and `sublet top`: what guests take, and what goes on in one.
 
 use crate::Done;
-use crate::command::lease::{all, with};
+use crate::command::lease::with;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::show::{Table, bytes, per_cent, short, time};
@@ -78,7 +78,7 @@ async fn wanted(desk: &Desk<'_>, named: &[String]) -> Result<Vec<Lease>, Failure
 }
 
 async fn running(desk: &Desk<'_>) -> Result<Vec<Lease>, Failure> {
-    let mut leases = all(desk, false).await?;
+    let mut leases = desk.client.all_leases(false).await?;
     leases.retain(|lease| {
         matches!(lease.standing.state, LeaseState::Running | LeaseState::Throttled | LeaseState::Frozen)
     });

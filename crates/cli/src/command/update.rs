@@ -5,6 +5,7 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::{Failure, REFUSED};
 use crate::show::{byte_bar, bytes, fields, moment};
+use api::node::clock::timestamp;
 use api::node::engine::update::{Activity, Decision, Here, Hold, KEYS, Trusted, Untrusted, Wish, decide};
 use api::node::machine::download::{self, DownloadError, Expected};
 use api::node::machine::image::Platform;
@@ -12,13 +13,14 @@ use api::node::model::document::{Channel, Package, PackageKind, Release, Version
 use api::node::model::{
     DeviceCertificate, DeviceId, Document, EndReason, FreezeReason, Key, Phase, Timestamp, Unverified,
 };
+use api::node::write_private;
 use api::shapes::{Lease, LeaseState, Moment};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// What to do about updates.
 #[derive(Args, Debug)]
@@ -379,8 +381,7 @@ fn remember(data: &Path, release: Trusted, keys: &[DeviceId]) -> Result<Trusted,
     };
     let unwritten = |error| Failure::fault(format!("cannot write {}: {error}", path.display()));
     fs::create_dir_all(folder(data)).map_err(unwritten)?;
-    let part = path.with_extension("part");
-    fs::write(&part, counts.release().bytes()).and_then(|()| fs::rename(&part, &path)).map_err(unwritten)?;
+    write_private(&path, counts.release().bytes()).map_err(unwritten)?;
     Ok(counts)
 }
 
@@ -391,15 +392,9 @@ async fn node(desk: &Desk<'_>) -> Result<(DeviceId, Activity), Failure> {
             let id = status.me.device.parse();
             let id = id.map_err(|error| Failure::fault(format!("the node's id: {error}")))?;
             let mut activity = Activity::default();
-            let mut after = None;
-            loop {
-                let page = desk.client.leases(false, after.as_deref()).await?;
-                page.leases.iter().for_each(|lease| activity.count(&phase(lease), unsigned(lease)));
-                after = page.next;
-                if after.is_none() {
-                    return Ok((id, activity));
-                }
-            }
+            let leases = desk.client.all_leases(false).await?;
+            leases.iter().for_each(|lease| activity.count(&phase(lease), unsigned(lease)));
+            Ok((id, activity))
         }
         Err(api::ClientError::NoNode(_)) => {
             let certificate = desk.data.join("keys/certificate");
@@ -527,8 +522,7 @@ fn sign(desk: &Desk<'_>, args: &SignArgs) -> Done {
 }
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    timestamp(SystemTime::now())
 }
 
 #[cfg(test)]
