@@ -11,7 +11,7 @@ use model::message::{Request, Response};
 use model::record::{Entry, Record};
 use model::{
     Audience, Contact, Greeting, Id, Invalid, Invite, Nonce, PeerKey, Person, PersonId, Regard, Signed, Span,
-    Timestamp, Unverified,
+    Timestamp, Unverified, plain,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -403,9 +403,7 @@ pub fn heard(state: &State, invite: Id<Invite>, response: &Response) -> Step {
     let refusal = match response {
         Response::Done => None,
         Response::Denied(denial) if is_for_now(denial) => return Step::default(),
-        Response::Denied(denial) => {
-            Some(denial.sentence.chars().filter(|c| !c.is_control()).take(200).collect())
-        }
+        Response::Denied(denial) => Some(plain(&denial.sentence, 200)),
         Response::Quote(_)
         | Response::Lease(_)
         | Response::Tick(_)

@@ -17,7 +17,7 @@ use model::message::{Request, Response, Verdict};
 use model::record::{Account, Entry, Posting, Record};
 use model::{
     Amount, Cosigned, Id, Invalid, Nonce, ObjectId, PeerKey, Person, PersonId, Settlement, Signed, Span,
-    Timestamp, Unverified,
+    Timestamp, Unverified, plain,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ const STANDS: Span = Span::days(90);
 
 /// How long it is remembered here after the end; the record keeps it for ever.
 const KEPT: Span = Span::days(90);
+
+/// The most that is kept of why a payment was not received, in bytes.
+const WHY: usize = 400;
 
 /// Claims of one person that wait for an answer.
 const MOST_OPEN: usize = 20;
@@ -271,7 +274,7 @@ pub fn command(engine: &Engine, now: Timestamp, command: Command) -> Result<Step
         }
         Command::Reject { settlement, why } => {
             waiting_here(&engine.state.settlement, settlement)?;
-            let why = clip(&why);
+            let why = plain(&why, WHY);
             Ok(Step::of(vec![Record::Unsettled { settlement, why }]))
         }
     }
@@ -401,7 +404,7 @@ pub fn answered(
             Ok(Step::and_answer(records, Response::Done))
         }
         (Verdict::Missing(why), Stands::Open) => {
-            let record = Record::Unsettled { settlement: id, why: clip(why) };
+            let record = Record::Unsettled { settlement: id, why: plain(why, WHY) };
             Ok(Step::and_answer(vec![record], Response::Done))
         }
         (Verdict::Received(_), Stands::Confirmed(_))
@@ -420,7 +423,7 @@ pub fn heard(state: &State, id: Id<Settlement>, response: &Response) -> Step {
         // The payee will not even look at it.
         Response::Denied(denial) if payment.ours => {
             let told = Record::SettlementTold { settlement: id };
-            Step::of(vec![Record::Unsettled { settlement: id, why: clip(&denial.sentence) }, told])
+            Step::of(vec![Record::Unsettled { settlement: id, why: plain(&denial.sentence, WHY) }, told])
         }
         Response::Denied(_)
         | Response::Quote(_)
@@ -429,10 +432,4 @@ pub fn heard(state: &State, id: Id<Settlement>, response: &Response) -> Step {
         | Response::Renewal(_)
         | Response::Standing(_) => Step::default(),
     }
-}
-
-fn clip(words: &str) -> String {
-    let mut clipped: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
-    clipped.truncate(clipped.floor_char_boundary(400));
-    clipped
 }

@@ -11,6 +11,7 @@ mod unpack;
 use std::io;
 use std::path::Path;
 
+use model::plain;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -116,7 +117,7 @@ impl ArchiveError {
 
 /// A stranger's path, for people.
 fn shown(path: &Path) -> String {
-    path.to_string_lossy().chars().filter(|c| !c.is_control()).take(200).collect()
+    plain(&path.to_string_lossy(), 200)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What I make of a person, for myself alone: it stays on this computer.
 
+use crate::document::{is_plain, require};
 use crate::envelope::Invalid;
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +31,7 @@ impl Contact {
     /// # Errors
     /// [`Invalid::Content`] names the first that does not.
     pub fn check(&self) -> Result<(), Invalid> {
-        let plain = |text: &str, most: usize| text.len() <= most && !text.chars().any(char::is_control);
-        if !plain(&self.name, 64) {
-            return Err(Invalid::Content { field: "name", why: "at most 64 bytes of plain text" });
-        }
-        if !plain(&self.note, 500) {
-            return Err(Invalid::Content { field: "note", why: "at most 500 bytes of plain text" });
-        }
-        Ok(())
+        require(is_plain(&self.name, 64), "name", "at most 64 bytes of plain text")?;
+        require(is_plain(&self.note, 500), "note", "at most 500 bytes of plain text")
     }
 }

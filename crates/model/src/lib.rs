@@ -22,6 +22,7 @@ pub mod record;
 pub mod resources;
 pub mod session;
 pub mod stats;
+mod text;
 pub mod time;
 
 pub use amount::{Amount, Arithmetic, Currency, Rate};
@@ -41,6 +42,7 @@ pub use owner::{
 pub use phase::{FreezeReason, Phase};
 pub use power::Power;
 pub use resources::Resources;
+pub use text::{is_plain, plain};
 pub use time::{Span, Timestamp};
 
 /// For `#[serde(with)]`: a value as its canonical bytes, inside a format in which a field cannot be left out.

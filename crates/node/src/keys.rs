@@ -5,7 +5,7 @@
 
 use crate::Fault;
 use crate::file::write_private;
-use model::{DeviceCertificate, Key, PeerKey, PersonId, Signed, Span, Timestamp, Unverified};
+use model::{DeviceCertificate, Key, PeerKey, PersonId, Signed, Span, Timestamp, Unverified, plain};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -55,7 +55,7 @@ pub fn load(data: &Path, label: &str, now: Timestamp) -> Result<Keys, Fault> {
         person: PersonId(person.id().0),
         device: device.id(),
         peer,
-        label: label.chars().filter(|c| !c.is_control()).take(32).collect(),
+        label: plain(label, 64),
         seq: u64::try_from(now.0).unwrap_or(0),
         issued: now,
         expires: now + CERTIFIED_FOR,

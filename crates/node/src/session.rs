@@ -10,7 +10,7 @@ use crate::handle::NodeHandle;
 use machine::guest::{CopySpec, ExecRefusal, ExecSpec, GuestError, GuestId, GuestState, Input, Said, Stream};
 use model::message::StreamHead;
 use model::session::{CopyWish, ExecWish, Frame, MAX_FRAME, MAX_PIECE, Size};
-use model::{Denial, Id, Lease, PeerKey, Side};
+use model::{Denial, Id, Lease, PeerKey, Side, plain};
 use net::IncomingStream;
 use std::io;
 use std::time::Duration;
@@ -171,12 +171,7 @@ async fn begun(mut session: Session, lease: Id<Lease>) -> Result<Session, Error>
 }
 
 fn denied(denial: &Denial) -> Error {
-    Error::Denied { code: plain(&denial.code), sentence: plain(&denial.sentence) }
-}
-
-/// A peer's words, without what could draw over a terminal.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(500).collect()
+    Error::Denied { code: plain(&denial.code, 64), sentence: plain(&denial.sentence, 500) }
 }
 
 /// As host: begins the program, or the copy, that the tenant names, and carries what is said both ways.
@@ -227,8 +222,7 @@ pub async fn serve_exec(hands: &Hands, stream: IncomingStream, id: GuestId) -> i
 
 fn not_copied(code: i32, why: &[u8]) -> Frame {
     let error = machine::guest::why(code, why);
-    let sentence = error.to_string().chars().take(400).collect();
-    Frame::Refused(Denial { code: error.code().to_owned(), sentence })
+    refused(error.code(), &error)
 }
 
 /// As host: lets the tenant speak to its guest's own program.
@@ -339,10 +333,12 @@ async fn feed(mut frames: mpsc::Receiver<Frame>, mut input: Option<Input>) {
 }
 
 async fn refuse(stream: &mut (impl AsyncWrite + Unpin), error: &GuestError) -> io::Result<()> {
-    let sentence: String = error.to_string().chars().take(400).collect();
-    let denial = Denial { code: code(error).to_owned(), sentence };
-    write(stream, &Frame::Refused(denial)).await?;
+    write(stream, &refused(code(error), error)).await?;
     stream.shutdown().await
+}
+
+fn refused(code: &str, error: &impl ToString) -> Frame {
+    Frame::Refused(Denial { code: code.to_owned(), sentence: plain(&error.to_string(), 400) })
 }
 
 /// For programs.
@@ -415,10 +411,5 @@ mod tests {
         assert!(read(&mut [255_u8; 64].as_slice()).await.is_err(), "longer than any frame");
         assert!(read(&mut [0_u8, 0, 0, 2, 255, 255].as_slice()).await.is_err(), "no frame");
         assert!(write(&mut Vec::new(), &Frame::Input(vec![0; MAX_FRAME])).await.is_err());
-    }
-
-    #[test]
-    fn a_host_s_words_draw_nothing_over_a_terminal() {
-        assert_eq!(plain("no \x1b[2Jprogram\n"), "no [2Jprogram");
     }
 }

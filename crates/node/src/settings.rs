@@ -67,7 +67,7 @@ impl Settings {
     /// Says what is out of range.
     fn check(&self) -> Result<(), Error> {
         let wrong = |what: &str| Err(Error::Setting(what.to_owned()));
-        if self.name.len() > LONGEST_NAME || self.name.chars().any(char::is_control) {
+        if !model::is_plain(&self.name, LONGEST_NAME) {
             return wrong("a name has at most 64 bytes, and no control characters");
         }
         for address in self.listen.iter().chain(&self.bootstrap) {

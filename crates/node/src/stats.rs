@@ -13,7 +13,7 @@ use machine::guest::{GuestError, GuestId, GuestSeen, GuestState, Guests};
 use model::document::volumes_room;
 use model::message::{StreamAnswer, StreamHead};
 use model::stats::{MAX_FRAME, MOST_READINGS, Process, Processes, Reading, STEP};
-use model::{Id, Lease, Side, Span, Timestamp};
+use model::{Id, Lease, Side, Span, Timestamp, plain};
 use net::IncomingStream;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -278,7 +278,7 @@ impl NodeHandle {
         let Ok(Ok(Some(mut processes))) = answer else { return Err(Error::no_answer(id)) };
         processes.listed.truncate(model::stats::MOST_PROCESSES);
         for process in &mut processes.listed {
-            process.command = crate::session::plain(&process.command).chars().take(256).collect();
+            process.command = plain(&process.command, 256);
             process.state = Some(process.state).filter(char::is_ascii_alphabetic).unwrap_or('?');
         }
         Ok(processes)

@@ -12,7 +12,7 @@ use engine::lease::VolumeKey;
 use machine::guest::Mount;
 use machine::volume::{KEY_BYTES, Ready, VolumeError, VolumeId, VolumeSecret, Volumes, Wanted};
 use model::message::{StreamAnswer, StreamHead, VolumeWish};
-use model::{Id, Lease, PeerKey, PersonId, Side, Timestamp, Volume};
+use model::{Id, Lease, PeerKey, PersonId, Side, Timestamp, Volume, plain};
 use net::{IncomingStream, NetError, Stream};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -328,7 +328,7 @@ pub async fn serve(hands: &Hands, stream: IncomingStream, granted: Granted) -> i
             stream.write_u32(0).await?;
         }
         Err(sentence) => {
-            let sentence: String = sentence.chars().take(SENTENCE / 4).collect();
+            let sentence = plain(&sentence, SENTENCE);
             stream.write_u32(ILL).await?;
             frame(&mut stream, sentence.as_bytes()).await?;
         }
@@ -361,12 +361,7 @@ async fn receive<F: Future<Output = io::Result<()>>>(
                 let length = stream.read_u32().await? as usize;
                 let mut sentence = vec![0; length.min(SENTENCE)];
                 stream.read_exact(&mut sentence).await?;
-                // Others' words, on our terminal.
-                let plain = String::from_utf8_lossy(&sentence)
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .collect::<String>();
-                return Err(io::Error::other(plain));
+                return Err(io::Error::other(plain(&String::from_utf8_lossy(&sentence), SENTENCE)));
             }
             length if length as usize > FRAME => return Err(io::ErrorKind::InvalidData.into()),
             length => {

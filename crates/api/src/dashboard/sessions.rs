@@ -2,6 +2,7 @@
 //!
 //! A session is known by a hash on the disk, so that whoever reads the file cannot take it over.
 
+use node::model::plain;
 use node::write_private;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -92,7 +93,7 @@ impl Sessions {
             inner.sessions.sort_by_key(|session| std::cmp::Reverse(session.last));
             inner.sessions.truncate(MOST - 1);
         }
-        let (since, agent) = (now(), agent.chars().filter(|c| !c.is_control()).take(200).collect());
+        let (since, agent) = (now(), plain(agent, 200));
         inner.sessions.push(Session { hash: hash(&shown), since, last: since, agent });
         self.save(&inner);
         Some(shown)

@@ -9,7 +9,7 @@ use model::message::{Denial, Response};
 use model::record::{Among, Record};
 use model::{
     Amount, Ask, AskTerms, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side, Signed, Span,
-    Timestamp, Unverified,
+    Timestamp, Unverified, plain,
 };
 
 /// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
@@ -27,8 +27,6 @@ pub(super) const NOT_YET: &str = "not_yet";
 
 /// Hosts that are asked at once, at the most.
 const AT_ONCE: usize = 20;
-
-const UNEXPECTED: &str = "the host answered something else than was asked";
 
 /// As tenant: asks one host.
 ///
@@ -411,12 +409,13 @@ fn denied(engine: &Engine, now: Timestamp, ask: Id<Ask>, denial: &Denial) -> Ste
     if is_for_now(denial) {
         return Step::default();
     }
-    Step::of(lost(engine, now, ask, &clip(&denial.code, 64), clip(&denial.sentence, 400)))
+    Step::of(lost(engine, now, ask, &plain(&denial.code, 64), plain(&denial.sentence, 400)))
 }
 
 /// Some other answer than belongs to what was asked.
 fn unexpected(engine: &Engine, now: Timestamp, ask: Id<Ask>) -> Step {
-    Step::of(lost(engine, now, ask, "unexpected_answer", UNEXPECTED.to_owned()))
+    let sentence = "the host answered something else than was asked".to_owned();
+    Step::of(lost(engine, now, ask, "unexpected_answer", sentence))
 }
 
 /// Whether a denial says only that the peer had no time, or failed: then it is as if no answer had come.
@@ -427,11 +426,4 @@ pub(crate) fn is_for_now(denial: &Denial) -> bool {
 /// A record that an ask leads to nothing.
 pub(super) fn refused(ask: Id<Ask>, code: &str, sentence: String) -> Record {
     Record::Refused { ask, code: code.to_owned(), sentence }
-}
-
-/// A peer's words, of `most` bytes at most and without what could draw over a terminal.
-pub(super) fn clip(text: &str, most: usize) -> String {
-    let mut clipped: String = text.chars().filter(|c| !c.is_control()).take(most).collect();
-    clipped.truncate(clipped.floor_char_boundary(most));
-    clipped
 }

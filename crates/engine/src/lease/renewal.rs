@@ -6,7 +6,7 @@ use crate::{Identity, Step};
 use model::envelope::CLOCK_SKEW;
 use model::message::Response;
 use model::record::Record;
-use model::{Cosigned, Id, PeerKey, Renewal, RenewalTerms, Side, Signed, Span, Timestamp, Unverified};
+use model::{Cosigned, Id, PeerKey, Renewal, RenewalTerms, Side, Signed, Span, Timestamp, Unverified, plain};
 
 type LeaseId = Id<model::Lease>;
 
@@ -136,7 +136,7 @@ pub fn answered(
             Ok(Step::of(vec![Record::Renewed { renewal }]))
         }
         (Some(_), Response::Denied(denial)) if !deal::is_for_now(&denial) => {
-            let (code, sentence) = (deal::clip(&denial.code, 64), deal::clip(&denial.sentence, 400));
+            let (code, sentence) = (plain(&denial.code, 64), plain(&denial.sentence, 400));
             Ok(Step::of(vec![Record::RenewalRefused { lease: id, renewal, code, sentence }]))
         }
         (Some(_) | None, _) => Ok(Step::default()),

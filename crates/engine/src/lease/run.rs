@@ -8,7 +8,7 @@ use model::message::{Response, Standing};
 use model::record::Record;
 use model::{
     Amount, End, EndReason, FreezeReason, Id, Key, PeerKey, Phase, Rating, Receipt, Side, Signed, Span, Tick,
-    Timestamp, Unverified, Usage,
+    Timestamp, Unverified, Usage, plain,
 };
 
 type LeaseId = Id<model::Lease>;
@@ -21,7 +21,7 @@ const ALLOWANCE: Span = Span::seconds(2);
 
 /// A record that a lease moves.
 pub fn moved(lease: &Lease, phase: Phase, detail: &str) -> Record {
-    Record::Moved { lease: lease.id(), phase, detail: deal::clip(detail, 400) }
+    Record::Moved { lease: lease.id(), phase, detail: plain(detail, 400) }
 }
 
 impl State {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use model::plain;
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
@@ -411,7 +412,7 @@ fn inside(raw: &[u8]) -> Result<PathBuf, ArchiveError> {
 
 impl From<Fault> for ArchiveError {
     fn from(fault: Fault) -> ArchiveError {
-        ArchiveError::Malformed(fault.to_string().chars().filter(|c| !c.is_control()).take(200).collect())
+        ArchiveError::Malformed(plain(&fault.to_string(), 200))
     }
 }
 

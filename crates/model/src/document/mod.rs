@@ -34,6 +34,7 @@ pub use work::{End, EndReason, Receipt, Side, Tick, Traffic, Usage};
 
 use crate::envelope::Invalid;
 use crate::id::DeviceId;
+pub(crate) use crate::text::is_plain;
 
 /// Refuses a value outside its range.
 pub(crate) fn require(holds: bool, field: &'static str, why: &'static str) -> Result<(), Invalid> {
@@ -42,9 +43,4 @@ pub(crate) fn require(holds: bool, field: &'static str, why: &'static str) -> Re
 
 fn signed_by(signer: DeviceId, expected: DeviceId) -> Result<(), Invalid> {
     if signer == expected { Ok(()) } else { Err(Invalid::Signer { expected, found: signer }) }
-}
-
-/// Text that people wrote and others will see: bounded, and without control characters that could draw over a terminal.
-pub(crate) fn is_plain(text: &str, max_bytes: usize) -> bool {
-    text.len() <= max_bytes && !text.chars().any(char::is_control)
 }

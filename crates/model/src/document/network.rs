@@ -269,7 +269,7 @@ pub struct NotADestination {
 
 impl NotADestination {
     fn of(text: &str, why: &'static str) -> NotADestination {
-        NotADestination { text: text.chars().filter(|c| !c.is_control()).take(80).collect(), why }
+        NotADestination { text: crate::plain(text, 80), why }
     }
 
     fn policy(text: &str) -> NotADestination {

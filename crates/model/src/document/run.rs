@@ -1,6 +1,6 @@
 //! How a guest's program is run, where it differs from the usual and from what the image says.
 
-use super::require;
+use super::{is_plain, require};
 use crate::envelope::Invalid;
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -123,8 +123,8 @@ impl RunOptions {
             "entrypoint",
             "at most 128 words, without a zero byte",
         )?;
-        let user = |user: &String| user.len() <= 128 && !user.chars().any(char::is_control);
-        require(self.user.as_ref().is_none_or(user), "user", "at most 128 bytes of plain text")?;
+        let user = |user: &str| is_plain(user, 128);
+        require(self.user.as_deref().is_none_or(user), "user", "at most 128 bytes of plain text")?;
         require(self.cwd.as_deref().is_none_or(absolute), "cwd", "an absolute path")?;
         require(
             self.hostname.as_deref().is_none_or(is_hostname),
@@ -151,9 +151,7 @@ impl RunOptions {
             "at most 5 minutes",
         )?;
         let label = |(name, value): (&String, &String)| {
-            (1..=128).contains(&name.len())
-                && value.len() <= 512
-                && !name.chars().chain(value.chars()).any(char::is_control)
+            !name.is_empty() && is_plain(name, 128) && is_plain(value, 512)
         };
         require(
             self.labels.len() <= 64 && self.labels.iter().all(label),

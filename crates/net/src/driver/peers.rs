@@ -6,7 +6,7 @@ use crate::identity;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
-use model::Span;
+use model::{Span, plain};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -63,8 +63,7 @@ impl Peers {
     /// The peer said that it speaks Sublet. Says whether this is news.
     pub(super) fn met(&mut self, peer: &PeerId, agent: &str) -> bool {
         let Some(known) = self.0.get_mut(peer) else { return false };
-        let printable = agent.chars().filter(|letter| !letter.is_control()).take(MAX_AGENT).collect();
-        known.agent.replace(printable).is_none()
+        known.agent.replace(plain(agent, MAX_AGENT)).is_none()
     }
 
     /// How long a ping took.

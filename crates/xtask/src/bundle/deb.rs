@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{PACKAGES, VERSION, Yard, filled, output, package_version, source_date, stage};
+use super::{PACKAGES, VERSION, Yard, filled, output, package_version, stage};
 use crate::workshop::run;
 
 /// Run by dpkg around an installation, where a package has them.
@@ -55,7 +55,7 @@ fn one(yard: &Yard, package: &str, architecture: &str) -> Result<PathBuf> {
     let mut pack = Command::new("dpkg-deb");
     // A trial has no time for the best compression, which every Debian and Ubuntu reads.
     pack.arg(if yard.debug { "-Zgzip" } else { "-Zxz" }).args(["--root-owner-group", "--build"]);
-    pack.arg(&tree).arg(&file).env("SOURCE_DATE_EPOCH", source_date(&yard.root));
+    pack.arg(&tree).arg(&file).env("SOURCE_DATE_EPOCH", &yard.date);
     pack.stdout(std::io::stderr());
     run(pack)?;
     Ok(file)

@@ -42,6 +42,8 @@ struct Yard {
     /// Below the target folder: ours alone.
     folder: PathBuf,
     debug: bool,
+    /// When the sources were last changed, in seconds: packages of the same sources have the same times in them.
+    date: String,
 }
 
 impl Yard {
@@ -70,7 +72,12 @@ pub fn bundle(shop: &Workshop, wish: Wish) -> Result<()> {
         cargo.args((!wish.debug).then_some("--release"));
         run(cargo)
     })?;
-    let yard = Yard { root: shop.root.clone(), folder: shop.folder("bundle"), debug: wish.debug };
+    let yard = Yard {
+        root: shop.root.clone(),
+        folder: shop.folder("bundle"),
+        debug: wish.debug,
+        date: source_date(&shop.root),
+    };
     let profile = if wish.debug { "debug" } else { "release" };
     step("lay out what is installed", || {
         stage::lay_out(&yard, &PACKAGES.map(|program| shop.built(profile, program)))
@@ -92,7 +99,6 @@ fn package_version(version: &str) -> String {
     version.replacen('-', "~", 1)
 }
 
-/// When the sources were last changed, in seconds: packages of the same sources have the same times in them.
 fn source_date(root: &Path) -> String {
     if let Ok(given) = env::var("SOURCE_DATE_EPOCH") {
         return given;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{PACKAGES, VERSION, Yard, empty, package_version, source_date, stage};
+use super::{PACKAGES, VERSION, Yard, empty, package_version, stage};
 use crate::workshop::run;
 
 /// Packs both, and says where they are.
@@ -35,7 +35,7 @@ pub fn pack(yard: &Yard) -> Result<Vec<PathBuf>> {
         build.args(["--define", &format!("{name} {value}")]);
     }
     build.arg(yard.root.join("installers/linux/rpm/sublet.spec"));
-    build.env("SOURCE_DATE_EPOCH", source_date(&yard.root)).stdout(io::stderr());
+    build.env("SOURCE_DATE_EPOCH", &yard.date).stdout(io::stderr());
     run(build)?;
     let made = stage::files(&top.join("RPMS"))?;
     let file = |package: &str| {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{PACKAGES, VERSION, Yard, empty, filled, output, source_date};
+use super::{PACKAGES, VERSION, Yard, empty, filled, output};
 use crate::workshop::run;
 
 /// A file of ours, and where it goes.
@@ -52,7 +52,7 @@ pub fn lay_out(yard: &Yard, programs: &[PathBuf; 2]) -> Result<()> {
         gzip(&to.join("usr/share/doc").join(package).join("changelog"))?;
     }
     write_manual(&yard.staged("sublet"), &programs[0])?;
-    let date = format!("@{}", source_date(&yard.root));
+    let date = format!("@{}", yard.date);
     let date = output(Command::new("date").args(["--utc", "--date", &date, "+%F"]))?;
     let values = [("VERSION", VERSION), ("DATE", date.trim())];
     let metainfo = filled(&yard.template("org.sublet.desktop.metainfo.xml")?, &values)?;

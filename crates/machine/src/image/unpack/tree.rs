@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use model::plain;
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
@@ -448,7 +449,7 @@ fn inside(raw: &[u8]) -> Result<PathBuf, ImageError> {
 }
 
 fn hostile(path: &Path, trick: Trick) -> ImageError {
-    ImageError::Hostile { entry: path.display().to_string().chars().take(200).collect(), trick }
+    ImageError::Hostile { entry: plain(&path.to_string_lossy(), 200), trick }
 }
 
 /// Where an open directory really is.
