@@ -215,74 +215,61 @@ struct Host {
 }
 
 async fn accept_tcp(host: Host, listener: TcpListener) {
-    while let Some(place) = host.place().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = host.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Without it only small answers wait longer.
-                let _ = stream.set_nodelay(true);
-                host.serve(stream, place);
-            }
-            Err(error) => pause(&error).await,
-        }
+    while let Some(((stream, _), place)) = host.next(|| listener.accept()).await {
+        // Without it only small answers wait longer.
+        let _ = stream.set_nodelay(true);
+        host.serve(stream, place);
     }
 }
 
 /// As over TCP, once the two speak TLS. Who does not begin in time loses the place.
 async fn accept_tls(host: Host, listener: TcpListener, acceptor: TlsAcceptor) {
-    while let Some(place) = host.place().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = host.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (acceptor, host) = (acceptor.clone(), host.clone());
-                tokio::spawn(async move {
-                    match timeout(HEADER_TIME, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => host.serve(stream, place),
-                        Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS"),
-                        Err(_) => tracing::debug!("a client said nothing"),
-                    }
-                });
+    while let Some(((stream, _), place)) = host.next(|| listener.accept()).await {
+        let (acceptor, host) = (acceptor.clone(), host.clone());
+        tokio::spawn(async move {
+            match timeout(HEADER_TIME, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => host.serve(stream, place),
+                Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS"),
+                Err(_) => tracing::debug!("a client said nothing"),
             }
-            Err(error) => pause(&error).await,
-        }
+        });
     }
 }
 
 async fn accept_unix(host: Host, listener: UnixListener) {
-    while let Some(place) = host.place().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = host.stop.cancelled() => return,
-        };
-        match accepted {
-            // The mode of the socket says the same; a file system without modes does not.
-            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) => {
-                host.serve(stream, place)
-            }
-            Ok(_) => tracing::warn!("another user was turned away at the socket"),
-            Err(error) => pause(&error).await,
+    while let Some(((stream, _), place)) = host.next(|| listener.accept()).await {
+        // The mode of the socket says the same; a file system without modes does not.
+        if stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) {
+            host.serve(stream, place);
+        } else {
+            tracing::warn!("another user was turned away at the socket");
         }
     }
 }
 
-/// Too many open files, say: it passes.
-async fn pause(error: &io::Error) {
-    tracing::warn!(%error, "a client was not let in");
-    sleep(Duration::from_millis(200)).await;
-}
-
 impl Host {
-    /// A place for one more connection; none once no more are wanted.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            place = self.places.clone().acquire_owned() => place.ok(),
-            () = self.stop.cancelled() => None,
+    /// The next connection, and its place among those that are open; none once no more are wanted.
+    async fn next<T, F>(&self, accept: impl Fn() -> F) -> Option<(T, OwnedSemaphorePermit)>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let place = tokio::select! {
+            place = self.places.clone().acquire_owned() => place.ok()?,
+            () = self.stop.cancelled() => return None,
+        };
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept() => accepted,
+                () = self.stop.cancelled() => return None,
+            };
+            match accepted {
+                Ok(connection) => return Some((connection, place)),
+                // Too many open files, say: it passes.
+                Err(error) => {
+                    tracing::warn!(%error, "a client was not let in");
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
         }
     }
 

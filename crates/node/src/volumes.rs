@@ -10,7 +10,7 @@ use crate::run::Command;
 use crate::{Error, Fault, keys};
 use engine::lease::VolumeKey;
 use machine::guest::Mount;
-use machine::volume::{KEY_BYTES, Ready, VolumeError, VolumeId, VolumeSecret, Volumes, Wanted};
+use machine::volume::{KEY_BYTES, Ready, VolumeError, VolumeId, VolumeSecret, VolumeSeen, Volumes, Wanted};
 use model::message::{StreamAnswer, StreamHead, VolumeWish};
 use model::{Id, Lease, PeerKey, PersonId, Side, Timestamp, Volume, plain};
 use net::{IncomingStream, NetError, Stream};
@@ -49,6 +49,13 @@ pub struct VolumeState {
     pub snapshots: Vec<String>,
     /// Whether a guest, or a copy, is at work with it.
     pub in_use: bool,
+}
+
+impl From<VolumeSeen> for VolumeState {
+    fn from(seen: VolumeSeen) -> VolumeState {
+        let VolumeSeen { name, size, encrypted, snapshots, in_use, .. } = seen;
+        VolumeState { name, size, encrypted, snapshots, in_use }
+    }
 }
 
 /// A volume on this computer, of whoever it is.
@@ -257,18 +264,11 @@ pub async fn serve(hands: &Hands, stream: IncomingStream, granted: Granted) -> i
         if nameless { VolumeError::Unknown { name: granted.volume.name.clone() } } else { error }
     };
     let done: Result<Vec<u8>, String> = match granted.wish {
-        VolumeWish::Show => {
-            blocking(move || volumes.get(&id)).await.map_err(unknown).map_err(|e| e.to_string()).map(|seen| {
-                let state = VolumeState {
-                    name: seen.name,
-                    size: seen.size,
-                    encrypted: seen.encrypted,
-                    snapshots: seen.snapshots,
-                    in_use: seen.in_use,
-                };
-                serde_json::to_vec(&state).unwrap_or_default()
-            })
-        }
+        VolumeWish::Show => blocking(move || volumes.get(&id))
+            .await
+            .map_err(unknown)
+            .map_err(|e| e.to_string())
+            .map(|seen| serde_json::to_vec(&VolumeState::from(seen)).unwrap_or_default()),
         VolumeWish::Snapshot { name } => {
             let made = blocking(move || volumes.snapshot(&id, &name, most)).await;
             made.map_err(unknown).map_err(|e| e.to_string()).map(|()| Vec::new())
@@ -458,14 +458,7 @@ impl NodeHandle {
         let hosted = seen.into_iter().map(|seen| {
             let person = PersonId(seen.person);
             let until = kept.get(&(person, seen.name.clone())).copied().flatten();
-            let state = VolumeState {
-                name: seen.name,
-                size: seen.size,
-                encrypted: seen.encrypted,
-                snapshots: seen.snapshots,
-                in_use: seen.in_use,
-            };
-            Hosted { person, state, until }
+            Hosted { person, state: seen.into(), until }
         });
         Ok(hosted.collect())
     }

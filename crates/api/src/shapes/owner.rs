@@ -268,21 +268,20 @@ impl From<&model::Schedule> for Schedule {
     }
 }
 
+impl Schedule {
+    /// From Monday to Sunday.
+    pub fn days(&self) -> [&[String]; 7] {
+        let Schedule { zone: _, monday, tuesday, wednesday, thursday, friday, saturday, sunday } = self;
+        [monday, tuesday, wednesday, thursday, friday, saturday, sunday].map(Vec::as_slice)
+    }
+}
+
 impl TryFrom<&Schedule> for model::Schedule {
     type Error = String;
 
     fn try_from(schedule: &Schedule) -> Result<model::Schedule, String> {
-        let days = [
-            &schedule.monday,
-            &schedule.tuesday,
-            &schedule.wednesday,
-            &schedule.thursday,
-            &schedule.friday,
-            &schedule.saturday,
-            &schedule.sunday,
-        ];
         let mut week = [0; 7];
-        for (halves, day) in week.iter_mut().zip(days) {
+        for (halves, day) in week.iter_mut().zip(schedule.days()) {
             for range in day {
                 *halves |= read_range(range)?;
             }

@@ -335,16 +335,7 @@ fn standing(rule: &RuleState) -> &'static str {
 }
 
 fn week(schedule: &Schedule) -> String {
-    let days = [
-        &schedule.monday,
-        &schedule.tuesday,
-        &schedule.wednesday,
-        &schedule.thursday,
-        &schedule.friday,
-        &schedule.saturday,
-        &schedule.sunday,
-    ];
-    let lines = DAYS.iter().zip(days).map(|(day, hours)| {
+    let lines = DAYS.iter().zip(schedule.days()).map(|(day, hours)| {
         let hours = if hours.is_empty() { "none".to_owned() } else { hours.join(", ") };
         format!("{day} {hours}")
     });

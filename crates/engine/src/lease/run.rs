@@ -550,9 +550,7 @@ pub fn hear_end(
     end: &Unverified<End>,
 ) -> Result<Step, crate::Refusal> {
     let end = end.verify(now)?;
-    let state = &engine.state.lease;
-    let lease =
-        state.get(end.lease).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(end.lease))?;
+    let lease = shared(&engine.state.lease, from, end.lease)?;
     if end.signer() != lease.other().device || end.side != lease.side.other() {
         return Err(Refusal::NotTheSender.into());
     }
@@ -736,9 +734,7 @@ pub fn hear_rating(
     rating: &Unverified<Rating>,
 ) -> Result<Step, crate::Refusal> {
     let rating = rating.verify(now)?;
-    let id = rating.receipt.lease;
-    let lease =
-        engine.state.lease.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))?;
+    let lease = shared(&engine.state.lease, from, rating.receipt.lease)?;
     // That the signer is a party of the receipt was checked with its signature.
     if rating.side != lease.side.other() {
         return Err(Refusal::NotTheSender.into());
@@ -764,5 +760,11 @@ pub fn hear_rating(
 /// # Errors
 /// When there is none.
 pub(super) fn between(state: &State, from: PeerKey, id: LeaseId, side: Side) -> Result<&Lease, Refusal> {
-    state.get(id).filter(|lease| lease.peer == from && lease.side == side).ok_or(Refusal::UnknownLease(id))
+    let lease = shared(state, from, id)?;
+    if lease.side == side { Ok(lease) } else { Err(Refusal::UnknownLease(id)) }
+}
+
+/// The lease between us and a peer, whichever side is ours.
+fn shared(state: &State, from: PeerKey, id: LeaseId) -> Result<&Lease, Refusal> {
+    state.get(id).filter(|lease| lease.peer == from).ok_or(Refusal::UnknownLease(id))
 }
