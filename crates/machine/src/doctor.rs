@@ -287,19 +287,22 @@ fn disk_rate() -> Finding {
 fn overlay() -> Finding {
     const NAME: &str = "overlay";
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let is_module = || {
-        let modules = format!(
-            "/lib/modules/{}/kernel/fs/overlayfs",
-            rustix::system::uname().release().to_string_lossy()
-        );
-        Path::new(&modules).exists()
-    };
+    let folder = format!("/lib/modules/{}", rustix::system::uname().release().to_string_lossy());
+    let is_module = || Path::new(&folder).join("kernel/fs/overlayfs").exists();
+    let takes_none =
+        || fs::read_to_string("/proc/sys/kernel/modules_disabled").is_ok_and(|word| word.trim() == "1");
     if known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
         works(NAME, "in the kernel")
-    } else if is_module() {
-        missing(NAME, "a module that is not loaded", "sudo modprobe overlay")
-    } else {
+    } else if !is_module() {
         missing(NAME, "not in the kernel", "boot a kernel with CONFIG_OVERLAY_FS")
+    } else if takes_none() {
+        missing(
+            NAME,
+            "a module, and the kernel takes no more of them",
+            "echo overlay | sudo tee /etc/modules-load.d/sublet.conf, and start anew",
+        )
+    } else {
+        works(NAME, "a module, which the kernel loads at the first guest")
     }
 }
 

@@ -109,10 +109,9 @@ mod tests {
     }
 
     fn told(source: &mut ProcList, names: &[&str]) -> Vec<String> {
-        match source.look(&wants(names)).unwrap().remove(0) {
-            Fact::Programs(names) => names,
-            other => panic!("{other:?}"),
-        }
+        let told = source.look(&wants(names)).unwrap().remove(0);
+        let Fact::Programs(names) = told else { panic!("{told:?}") };
+        names
     }
 
     #[test]

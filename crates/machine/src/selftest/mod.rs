@@ -174,7 +174,8 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         network: Network::default(),
         run: Default::default(),
         // Who asked for the test may go away in its middle: then nobody looks after its guest.
-        grace: Grace { freeze: Duration::from_secs(5), stop: Duration::from_secs(5) },
+        // Longer than the slowest of machines takes to begin it.
+        grace: Grace { freeze: Duration::from_secs(30), stop: Duration::from_secs(5) },
         mounts: Vec::new(),
         devices: Default::default(),
     }

@@ -1,5 +1,7 @@
 //! Files copied into a guest that runs, and out of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

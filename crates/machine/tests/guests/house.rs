@@ -171,12 +171,11 @@ impl House {
         procs.unwrap_or_default().lines().map(|pid| pid.parse().expect("a number")).collect()
     }
 
-    /// The guest's control groups that exist.
+    /// The guest's control groups, wherever this process was given groups to divide.
     pub fn groups(&self, id: GuestId) -> Vec<PathBuf> {
-        let parents =
-            fs::read_dir("/sys/fs/cgroup").expect("control groups").map(|entry| entry.expect("one").path());
-        let own = parents.map(|parent| parent.join("sublet")).chain(["/sys/fs/cgroup/sublet".into()]);
-        own.map(|parent| parent.join(id.to_string())).filter(|group| group.exists()).collect()
+        let mut found = Vec::new();
+        named_below(Path::new("/sys/fs/cgroup"), &id.to_string(), &mut found);
+        found
     }
 
     /// The file that tells whether the guest is frozen.
@@ -295,4 +294,16 @@ fn make_image(layer: &Path) {
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/srv:/bin/sh\n";
     fs::write(layer.join("etc/passwd"), passwd).expect("the image's users");
+}
+
+/// The directories of that name below `dir`, links not followed.
+fn named_below(dir: &Path, name: &str, found: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if entry.file_name() == name {
+            found.push(entry.path());
+        } else {
+            named_below(&entry.path(), name, found);
+        }
+    }
 }

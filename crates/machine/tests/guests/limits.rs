@@ -48,7 +48,7 @@ async fn processor_time_is_limited(house: House) {
     let mut spec = house.spec("while true; do :; done");
     spec.limits.cpu_millis = 200;
     house.guests.start(&spec).await.expect("the guest starts");
-    let (before, started) = (house.see(spec.id).await.usage.cpu_ms, std::time::Instant::now());
+    let (started, before) = (std::time::Instant::now(), house.see(spec.id).await.usage.cpu_ms);
     sleep(Duration::from_secs(2)).await;
     let (after, passed) = (house.see(spec.id).await.usage.cpu_ms, started.elapsed());
     house.guests.stop(spec.id, Duration::ZERO).await.expect("it stops");

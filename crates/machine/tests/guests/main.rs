@@ -94,7 +94,12 @@ fn why_not_here(name: &str) -> Option<String> {
     Some(format!("{}: {}", missing.name, missing.detail))
 }
 
-const ROOT_ONLY: [&str; 15] = [
+/// What needs volumes, devices, or files of the image that the guest may change.
+const ROOT_ONLY: [&str; 19] = [
+    "a_program_that_fails_is_begun_again_with_its_disk",
+    "a_transfer_that_breaks_off_leaves_no_half_file",
+    "what_cannot_be_copied_says_why",
+    "what_is_copied_in_is_there_for_the_guest_and_comes_out_again",
     "a_guest_with_a_device_can_use_it_and_another_cannot",
     "a_device_is_the_guest_s_own_node_and_the_machine_s_stays_as_it_was",
     "the_sandbox_holds_as_root",

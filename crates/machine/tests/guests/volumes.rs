@@ -132,7 +132,7 @@ fn grep(root: &Path, words: &[&[u8]]) -> Vec<String> {
                 let ours = path
                     .file_name()
                     .is_some_and(|name| name == "orders.json" || name.to_string_lossy().starts_with("log."));
-                let sought = if ours { &words[2..] } else { &words[..] };
+                let sought = &words[if ours { 2 } else { 0 }..];
                 if sought.iter().any(|word| bytes.windows(word.len()).any(|part| part == *word)) {
                     found.push(path.display().to_string());
                 }
