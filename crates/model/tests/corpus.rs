@@ -1,7 +1,4 @@
-//! The fuzzers' corpus, replayed as an ordinary test: what starts with `valid-` is read, what starts with `bad-` is
-//! refused, and whatever else lies there (what a fuzzer has found) breaks nothing.
-//!
-//! The seeds come from the golden vectors. New ones are written by
+//! The fuzzers' corpus of what decodes, replayed as an ordinary test. The seeds come from the golden vectors. New ones are written by
 //! `CORPUS=write cargo test -p sublet-model --test corpus seeds`.
 
 #![allow(clippy::disallowed_methods, reason = "the vectors are files: the crate has no disk, its tests do")]
@@ -10,40 +7,27 @@ extern crate sublet_model as model;
 
 mod decoders;
 mod examples;
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 
 use decoders::{DECODERS, decode};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use replay::{Change, Files, files};
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-/// Files by name.
-type Files = BTreeMap<String, Vec<u8>>;
+use std::path::Path;
 
 #[test]
 fn seeds_are_what_the_golden_vectors_give() {
     for (decoder, _) in DECODERS {
-        let seeds = seeds(decoder);
-        if std::env::var_os("CORPUS").is_some_and(|wish| wish == "write") {
-            write(decoder, &seeds);
-        }
-        let committed = corpus(decoder);
-        let made = |name: &str| name.starts_with("valid-") || name.starts_with("bad-");
-        let committed: Files = committed.into_iter().filter(|(name, _)| made(name)).collect();
-        assert!(committed == seeds, "fuzz/corpus/{decoder} is not up to date: CORPUS=write writes it");
+        replay::are_committed(decoder, &seeds(decoder));
     }
 }
 
 #[test]
 fn the_corpus_is_read_or_refused_as_its_names_say() {
     for (decoder, _) in DECODERS {
-        for (name, bytes) in corpus(decoder) {
-            let good = decode(decoder, &bytes);
-            assert!(!name.starts_with("valid-") || good, "{decoder}/{name} is refused");
-            assert!(!name.starts_with("bad-") || !good, "{decoder}/{name} is accepted");
-        }
+        replay::is_as_named(decoder, |bytes| decode(decoder, bytes));
     }
 }
 
@@ -59,54 +43,10 @@ fn no_document_passes_for_another() {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    Flip(Index, u8),
-    Set(Index, u8),
-    Insert(Index, u8),
-    Cut(Index),
-    Drop(Index),
-    Repeat(Index, Index),
-}
-
-impl Change {
-    fn any() -> impl Strategy<Value = Change> {
-        let at = any::<Index>;
-        prop_oneof![
-            (at(), 0..8u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
-            (at(), any::<u8>()).prop_map(|(at, byte)| Change::Set(at, byte)),
-            (at(), any::<u8>()).prop_map(|(at, byte)| Change::Insert(at, byte)),
-            at().prop_map(Change::Cut),
-            at().prop_map(Change::Drop),
-            (at(), at()).prop_map(|(from, to)| Change::Repeat(from, to)),
-        ]
-    }
-
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        let length = bytes.len();
-        let place = |at: &Index| at.index(length);
-        match self {
-            Change::Flip(at, bit) => bytes[place(at)] ^= 1 << bit,
-            Change::Set(at, byte) => bytes[place(at)] = *byte,
-            Change::Insert(at, byte) => bytes.insert(place(at), *byte),
-            Change::Cut(at) => bytes.truncate(place(at)),
-            Change::Drop(at) => drop(bytes.remove(place(at))),
-            Change::Repeat(from, to) => {
-                let (from, to) = (place(from), place(to));
-                let part = bytes[from.min(to)..=from.max(to)].to_vec();
-                bytes.splice(to..to, part);
-            }
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_048))]
     #[test]
-    fn altered_seeds_break_nothing(decoder in any::<Index>(), file in any::<Index>(), changes in prop::collection::vec(Change::any(), 1..6)) {
+    fn altered_seeds_break_nothing(decoder in any::<Index>(), file in any::<Index>(), changes in Change::some()) {
         let (decoder, _) = DECODERS[decoder.index(DECODERS.len())];
         let seeds = seeds(decoder);
         let mut bytes = seeds.values().nth(file.index(seeds.len())).cloned().unwrap_or_default();
@@ -177,31 +117,4 @@ fn golden(start: &str) -> Files {
         Some((name, hex::decode(digits).expect("hexadecimal digits")))
     });
     vectors.collect()
-}
-
-fn corpus(decoder: &str) -> Files {
-    files(&folder(decoder))
-}
-
-fn folder(decoder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(decoder)
-}
-
-fn files(folder: &Path) -> Files {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let file = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().expect("plain names");
-        (name, fs::read(entry.path()).expect("a file"))
-    };
-    entries.map(|entry| file(entry.expect("a file"))).collect()
-}
-
-fn write(decoder: &str, seeds: &Files) {
-    fs::create_dir_all(folder(decoder)).expect("a folder");
-    for name in corpus(decoder).keys().filter(|name| name.starts_with("valid-") || name.starts_with("bad-")) {
-        fs::remove_file(folder(decoder).join(name)).expect("an old seed goes");
-    }
-    for (name, bytes) in seeds {
-        fs::write(folder(decoder).join(name), bytes).expect("a file");
-    }
 }

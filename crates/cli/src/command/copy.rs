@@ -7,7 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::parse;
 use crate::show::{bytes, spinner};
 use api::Pieces;
-use api::node::machine::archive::{ArchiveError, Rules, pack, source, target, unpack};
+use api::node::machine::archive::{ArchiveError, MOST_ENTRIES, Rules, pack, source, target, unpack};
 use bytes::Bytes;
 use clap::Args;
 use futures::stream;
@@ -90,7 +90,7 @@ async fn out(desk: &Desk<'_>, lease: &str, path: &str, args: &CpArgs) -> Done {
     let pieces = desk.client.files(lease, path, args.follow_link, u64::MAX).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, receiver) = mpsc::channel(WAITING);
-    let rules = Rules { bytes: args.max_size, owners: None, links_out: false };
+    let rules = Rules { bytes: args.max_size, entries: MOST_ENTRIES, owners: None, links_out: false };
     let stopped = stop.clone();
     let unpacking = spawn_blocking(move || {
         let archive = Incoming { receiver, here: Bytes::new() };

@@ -13,7 +13,7 @@ use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, ResolveFlags, ope
 use rustix::io::Errno;
 
 use super::place::Place;
-use super::{ArchiveError, MOST_ENTRIES, shown};
+use super::{ArchiveError, shown};
 use crate::tarball::{self, BadName, Fault, MAX_PATH};
 
 /// What an archive may do where it is unpacked.
@@ -21,6 +21,10 @@ use crate::tarball::{self, BadName, Fault, MAX_PATH};
 pub struct Rules {
     /// Bytes of all files.
     pub bytes: u64,
+    /// Files, directories and links, directories on the way to another among them: usually [`MOST_ENTRIES`].
+    ///
+    /// [`MOST_ENTRIES`]: super::MOST_ENTRIES
+    pub entries: u64,
     /// Whether files keep their owners, and which id is the first that is nobody's.
     pub owners: Option<u32>,
     /// Whether links may lead out of what is copied. On a tenant's disk they may not.
@@ -32,7 +36,7 @@ pub struct Rules {
 pub struct Copied {
     /// Bytes of all files.
     pub bytes: u64,
-    /// Files, directories and links.
+    /// Files, directories and links, and directories made on the way to them.
     pub entries: u64,
     /// Devices, FIFOs, and links that would have led out: they were left out.
     pub left_out: u64,
@@ -90,10 +94,7 @@ impl Tree<'_> {
         if (self.cancelled)() {
             return Err(ArchiveError::Cancelled);
         }
-        self.copied.entries += 1;
-        if self.copied.entries > MOST_ENTRIES {
-            return Err(ArchiveError::TooLarge { limit: MOST_ENTRIES, unit: "files".to_owned() });
-        }
+        self.count_entry()?;
         let is_directory = tarball::is_directory(entry);
         let path = inside(&entry.path_bytes())?;
         self.content |= self.copied.entries == 1 && path.as_os_str().is_empty();
@@ -120,6 +121,14 @@ impl Tree<'_> {
             Some(target) if kind.is_hard_link() => self.hard_link(directory, name, &path, &target),
             Some(_) | None => Err(ArchiveError::hostile(&path, "is of no known kind")),
         }
+    }
+
+    fn count_entry(&mut self) -> Result<(), ArchiveError> {
+        self.copied.entries += 1;
+        if self.copied.entries > self.rules.entries {
+            return Err(ArchiveError::TooLarge { limit: self.rules.entries, unit: "files".to_owned() });
+        }
+        Ok(())
     }
 
     /// Where an entry goes, below the directory.
@@ -150,16 +159,20 @@ impl Tree<'_> {
     }
 
     /// The directory in which an entry goes: there, or made, and never through a link.
-    fn parent(&self, path: &Path) -> Result<OwnedFd, ArchiveError> {
+    fn parent(&mut self, path: &Path) -> Result<OwnedFd, ArchiveError> {
         let mut at = self.root.try_clone().map_err(|error| ArchiveError::system("open", path, error))?;
         let Some(parent) = path.parent() else { return Ok(at) };
         for name in parent.components() {
             let name = name.as_os_str();
             at = match open_directory(at.as_fd(), name) {
                 Ok(directory) => directory,
-                Err(Errno::NOENT) => sys::mkdirat(&at, name, Mode::from_raw_mode(0o755))
-                    .and_then(|()| open_directory(at.as_fd(), name))
-                    .map_err(|errno| ArchiveError::system("make the directory", parent, errno))?,
+                Err(Errno::NOENT) => {
+                    // One short entry can ask for a hundred of them.
+                    self.count_entry()?;
+                    sys::mkdirat(&at, name, Mode::from_raw_mode(0o755))
+                        .and_then(|()| open_directory(at.as_fd(), name))
+                        .map_err(|errno| ArchiveError::system("make the directory", parent, errno))?
+                }
                 // A link, or a file.
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     return Err(ArchiveError::hostile(path, "goes through what is no directory"));

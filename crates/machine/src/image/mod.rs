@@ -51,6 +51,7 @@ pub use error::{ImageError, Trick};
 pub use notes::{Note, Policy, Serve};
 pub use pieces::{MAX_LIST, PIECE, PieceList};
 pub use public_registry::{Reach, RegistrySource};
+pub use unpack::{Limits, Style, Unpacked};
 
 use catalog::{Catalog, Entry};
 use content::Content;
@@ -447,16 +448,18 @@ pub(crate) fn has_room(directory: &Path, needed: u64) -> Result<(), ImageError> 
     content::require_room(directory, needed)
 }
 
-/// Puts the files of an archive (plain, gzip or zstd) into a directory of a volume, which others may have filled before.
-pub(crate) fn unpack_into_volume(
+/// Unpacks an archive (plain, gzip or zstd) into a directory: an empty one, or, of a volume, one that others may have
+/// filled before. After an error, what came of a layer is worth nothing.
+///
+/// # Errors
+/// `Hostile`, `TooLarge`, `Malformed`, `Full`, `Cancelled`, `Io`.
+pub fn unpack(
     archive: impl std::io::Read,
     root: &Path,
-    bytes: u64,
-    entries: u64,
+    limits: Limits,
     cancelled: &dyn Fn() -> bool,
-) -> Result<(), ImageError> {
-    let limits = unpack::Limits { bytes, entries, style: unpack::Style::Volume };
-    unpack::unpack(layers::decompress(archive)?, root, limits, cancelled).map(|_| ())
+) -> Result<Unpacked, ImageError> {
+    unpack::unpack(layers::decompress(archive)?, root, limits, cancelled)
 }
 
 /// Does the work, and says from time to time how far it has come.

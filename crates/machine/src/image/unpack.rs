@@ -24,18 +24,18 @@ use tree::Tree;
 
 /// How much one layer may unfold to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Bytes of all files.
-    pub(super) bytes: u64,
-    /// Files, directories, links.
-    pub(super) entries: u64,
+    pub bytes: u64,
+    /// Files, directories, links, those that stand only on the way to another among them.
+    pub entries: u64,
     /// What it becomes.
-    pub(super) style: Style,
+    pub style: Style,
 }
 
 /// What an archive becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
+pub enum Style {
     /// A layer: readable by all guests, with whiteouts.
     Layer,
     /// Files of a volume: they belong to whom they belonged to, with the modes that they had, and `.wh.` is a name.
@@ -49,13 +49,13 @@ impl Limits {
 
 /// What a layer held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Unpacked {
+pub struct Unpacked {
     /// Bytes written.
-    pub(super) bytes: u64,
-    /// Entries seen.
-    pub(super) entries: u64,
+    pub bytes: u64,
+    /// Entries seen, and directories made on the way to them.
+    pub entries: u64,
     /// Devices and FIFOs that were left out.
-    pub(super) skipped: u64,
+    pub skipped: u64,
 }
 
 /// Unpacks the tar archive into `root`, which exists and is empty, and reads it to its last byte. After an error, what is

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use crypt::{KEY_BYTES, VolumeSecret};
 pub use error::VolumeError;
 
+use crate::image::{self, Limits, Style};
 use disk::{Mounted, attach, is_attached};
 
 /// Files: one for each so many bytes, as ext4 has it by default.
@@ -315,8 +316,9 @@ impl Volumes {
         let directory = self.directory(id);
         let mounted = self.mount(&directory.join(DISK), &directory.join(MOUNT), &seen, secret)?;
         let data = mounted.at.join(DATA);
-        crate::image::unpack_into_volume(from, &data, seen.size, seen.size / BYTES_PER_FILE + 64, cancelled)
-            .map_err(VolumeError::Archive)?;
+        let entries = seen.size / BYTES_PER_FILE + 64;
+        let limits = Limits { bytes: seen.size, entries, style: Style::Volume };
+        image::unpack(from, &data, limits, cancelled).map_err(VolumeError::Archive)?;
         let file = File::open(&data).map_err(VolumeError::io("open", &data))?;
         rustix::fs::syncfs(&file).map_err(VolumeError::io("sync", &data))
     }
@@ -327,8 +329,7 @@ impl Volumes {
 
     /// Beside, and renamed when it is whole.
     fn make(&self, directory: &Path, wanted: &Wanted) -> Result<(), VolumeError> {
-        crate::image::has_room(&self.root, wanted.size)
-            .map_err(|_| VolumeError::Full { needed: wanted.size })?;
+        image::has_room(&self.root, wanted.size).map_err(|_| VolumeError::Full { needed: wanted.size })?;
         let beside = directory.with_extension(NEW);
         let made = self.make_in(&beside, wanted);
         let kept = made.and_then(|()| {

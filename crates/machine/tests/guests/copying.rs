@@ -54,7 +54,7 @@ fn packed(path: &Path) -> Vec<u8> {
 
 fn unpacked(archive: &[u8], to: &Path) {
     let (directory, place) = target(None, to).unwrap();
-    let rules = Rules { bytes: MUCH, owners: None, links_out: false };
+    let rules = Rules { bytes: MUCH, entries: MUCH, owners: None, links_out: false };
     unpack(archive, &directory, &place, rules, &|| false).unwrap();
 }
 

@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_re
 
 use super::exec::{Task, read_spec};
 use super::{Warden, start};
-use crate::archive::{ArchiveError, Place, Rules, pack, source, target, unpack};
+use crate::archive::{ArchiveError, MOST_ENTRIES, Place, Rules, pack, source, target, unpack};
 use crate::guest::copy::CopySpec;
 use crate::guest::error::{ExecRefusal, StartError};
 use crate::guest::sandbox::STAGE;
@@ -96,7 +96,7 @@ fn run(
             });
             let owners = owners.then_some(nobody);
             // What the guest's own disk, memory and volumes hold is the limit.
-            let rules = Rules { bytes: u64::MAX, owners, links_out: true };
+            let rules = Rules { bytes: u64::MAX, entries: MOST_ENTRIES, owners, links_out: true };
             into.and_then(|(directory, at)| {
                 unpack(File::from(input), &directory, &at, rules, &|| false).map(drop)
             })

@@ -1,119 +1,31 @@
 //! Layers as hostile as we could think of, and honest ones that look alike. Each is unpacked next to a witness
 //! directory, which must be the same afterwards whatever the layer did.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
 
 use proptest::prelude::*;
 use rustix::fs as sys;
-use tar::{Builder, EntryType, Header};
+use tar::{EntryType, Header};
 
 use super::*;
 use crate::image::Trick;
 use crate::tarball::{MAX_DEPTH, MAX_PATH};
 
-/// A layer that is written entry by entry, with names that no honest tool would write.
-struct Layer(Builder<Vec<u8>>);
+#[path = "../../../tests/unpacking/layer.rs"]
+mod layer;
+#[path = "../../../tests/unpacking/witness.rs"]
+mod witness;
 
-impl Layer {
-    fn new() -> Layer {
-        Layer(Builder::new(Vec::new()))
-    }
-
-    fn entry(mut self, kind: EntryType, path: &[u8], link: &[u8], mode: u32, body: &[u8]) -> Layer {
-        if path.len() > 99 {
-            self = self.extension(EntryType::GNULongName, path);
-        }
-        if link.len() > 99 {
-            self = self.extension(EntryType::GNULongLink, link);
-        }
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(body.len() as u64);
-        header.set_mtime(1_000_000_000);
-        let fields = header.as_old_mut();
-        let (path, link) = (&path[..path.len().min(99)], &link[..link.len().min(99)]);
-        fields.name[..path.len()].copy_from_slice(path);
-        fields.linkname[..link.len()].copy_from_slice(link);
-        header.set_cksum();
-        self.0.append(&header, body).expect("written to memory");
-        self
-    }
-
-    fn extension(mut self, kind: EntryType, text: &[u8]) -> Layer {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_size(text.len() as u64 + 1);
-        header.set_cksum();
-        self.0.append(&header, [text, &[0]].concat().as_slice()).expect("written to memory");
-        self
-    }
-
-    fn pax(mut self, key: &str, value: &[u8]) -> Layer {
-        self.0.append_pax_extensions([(key, value)]).expect("written to memory");
-        self
-    }
-
-    fn file(self, path: &str, body: &str) -> Layer {
-        self.entry(EntryType::Regular, path.as_bytes(), b"", 0o644, body.as_bytes())
-    }
-
-    fn dir(self, path: &str) -> Layer {
-        self.entry(EntryType::Directory, path.as_bytes(), b"", 0o755, b"")
-    }
-
-    fn link(self, path: &str, target: &str) -> Layer {
-        self.entry(EntryType::Symlink, path.as_bytes(), target.as_bytes(), 0o777, b"")
-    }
-
-    fn hard(self, path: &str, target: &str) -> Layer {
-        self.entry(EntryType::Link, path.as_bytes(), target.as_bytes(), 0o644, b"")
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.0.into_inner().expect("written to memory")
-    }
-}
-
-/// `root`, to unpack into, and `outside`, which a layer would like to reach.
-struct House {
-    directory: tempfile::TempDir,
-    before: BTreeMap<PathBuf, String>,
-}
+use layer::Layer;
+use witness::House;
 
 impl House {
-    fn new() -> House {
-        let directory = tempfile::tempdir().expect("a directory for the test");
-        let outside = directory.path().join("outside");
-        fs::create_dir_all(outside.join("dir")).expect("made");
-        fs::create_dir(directory.path().join("root")).expect("made");
-        fs::write(outside.join("witness"), "untouched").expect("written");
-        fs::write(outside.join("dir/inner"), "untouched").expect("written");
-        let before = snapshot(&outside);
-        House { directory, before }
-    }
-
-    fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
-    }
-
-    fn outside(&self) -> String {
-        self.directory.path().join("outside").display().to_string()
-    }
-
     fn unpack(&self, archive: &[u8]) -> Result<Unpacked, ImageError> {
         let limits = Limits { bytes: 1 << 20, entries: 1_000, style: Style::Layer };
         let result = unpack(archive, &self.root(), limits, &|| false);
-        assert_eq!(snapshot(Path::new(&self.outside())), self.before, "the layer reached outside");
-        let names: Vec<_> = fs::read_dir(self.directory.path())
-            .expect("listed")
-            .map(|e| e.expect("listed").file_name())
-            .collect();
-        assert_eq!(names.len(), 2, "the layer left something beside its root: {names:?}");
+        self.is_untouched();
         result
     }
 
@@ -151,23 +63,6 @@ impl House {
     }
 }
 
-/// Names, kinds, modes, sizes, link counts, times of change, contents.
-fn snapshot(directory: &Path) -> BTreeMap<PathBuf, String> {
-    let mut all = BTreeMap::new();
-    let mut ahead = vec![directory.to_path_buf()];
-    while let Some(path) = ahead.pop() {
-        let stat = fs::symlink_metadata(&path).expect("it is there");
-        let content = if stat.is_file() { fs::read_to_string(&path).expect("read") } else { String::new() };
-        let line =
-            format!("{:o} {} {} {} {content}", stat.mode(), stat.size(), stat.nlink(), stat.ctime_nsec());
-        if stat.is_dir() {
-            ahead.extend(fs::read_dir(&path).expect("listed").map(|entry| entry.expect("listed").path()));
-        }
-        all.insert(path, line);
-    }
-    all
-}
-
 #[test]
 fn an_honest_layer_is_unpacked_as_it_is() {
     let house = House::new();
@@ -185,7 +80,8 @@ fn an_honest_layer_is_unpacked_as_it_is() {
             .pax("path", b"pax-name")
             .file("ignored", "by pax"),
     );
-    assert_eq!((unpacked.entries, unpacked.skipped), (9, 0));
+    // And four directories on the way.
+    assert_eq!((unpacked.entries, unpacked.skipped), (9 + 4, 0));
     assert_eq!(unpacked.bytes, 2 + 6 + 3 + 4 + 6);
     assert_eq!(house.mode("tmp"), 0o1777);
     assert_eq!(house.mode("bin"), 0o755);
@@ -440,6 +336,9 @@ fn bombs_are_cut_short() {
     // Files without end.
     let many = (0..1_001).fold(Layer::new(), |layer, n| layer.file(&format!("f{n}"), ""));
     too_large(&many.bytes());
+    // Directories that no entry names.
+    let implied = (0..11).fold(Layer::new(), |layer, n| layer.file(&format!("{n}/{}f", "d/".repeat(99)), ""));
+    too_large(&implied.bytes());
     // Something after the end.
     let mut tail = Layer::new().file("f", "").bytes();
     tail.resize(tail.len() + (17 << 20), b'x');
@@ -449,19 +348,7 @@ fn bombs_are_cut_short() {
 #[test]
 fn a_sparse_file_counts_as_it_unfolds() {
     let house = House::new();
-    let mut header = Header::new_gnu();
-    header.set_entry_type(EntryType::GNUSparse);
-    header.set_mode(0o644);
-    header.set_size(0);
-    let gnu = header.as_gnu_mut().expect("it is");
-    gnu.name[..6].copy_from_slice(b"sparse");
-    gnu.sparse[0].offset.copy_from_slice(b"20000000000\0");
-    gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
-    gnu.realsize.copy_from_slice(b"20000000000\0"); // 2 GiB
-    header.set_cksum();
-    let mut archive = Builder::new(Vec::new());
-    archive.append(&header, io::empty()).expect("written to memory");
-    let result = house.unpack(&archive.into_inner().expect("written to memory"));
+    let result = house.unpack(&Layer::new().sparse("sparse", 2 << 30).bytes());
     assert!(matches!(result, Err(ImageError::TooLarge { .. })), "{result:?}");
 }
 

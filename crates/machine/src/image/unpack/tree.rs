@@ -21,6 +21,8 @@ use crate::tarball::{self, BadName, MAX_DEPTH, MAX_PATH};
 const NOBODY: u32 = 65_534;
 /// How often to look whether the disk still has room for the owner.
 const LOOK_EVERY: u64 = 64 << 20;
+/// What a directory takes of a usual file system, and an empty file at the most: a block and its inode.
+const ENTRY: u64 = 4096 + 256;
 
 /// The tree under construction.
 pub(super) struct Tree<'a> {
@@ -52,13 +54,7 @@ impl<'a> Tree<'a> {
         entry: &mut tar::Entry<'_, impl Read>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), ImageError> {
-        self.unpacked.entries += 1;
-        if self.unpacked.entries > self.limits.entries {
-            return Err(ImageError::TooLarge {
-                what: "the number of files in a layer",
-                limit: self.limits.entries,
-            });
-        }
+        self.count_entry()?;
         if cancelled() {
             return Err(ImageError::Cancelled);
         }
@@ -137,6 +133,8 @@ impl<'a> Tree<'a> {
             return Err(self.failed("open", path, Errno::NOENT));
         };
         let above = self.open_or_make(parent)?;
+        // One short entry can ask for a hundred of them.
+        self.count_entry()?;
         self.make_directory(above.as_fd(), name, path, false)?;
         self.open_directory(path).map_err(|errno| self.failed("open", path, errno))
     }
@@ -269,6 +267,20 @@ impl<'a> Tree<'a> {
                 n => self.count(n as u64)?,
             }
         }
+    }
+
+    fn count_entry(&mut self) -> Result<(), ImageError> {
+        self.unpacked.entries += 1;
+        if self.unpacked.entries > self.limits.entries {
+            return Err(ImageError::TooLarge {
+                what: "the number of files in a layer",
+                limit: self.limits.entries,
+            });
+        }
+        if self.unpacked.entries % (LOOK_EVERY / ENTRY) == 0 {
+            require_room(self.path, LOOK_EVERY)?;
+        }
+        Ok(())
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), ImageError> {
