@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub fn profile() -> Value {
     let allow_if =
         |name: &str, args: Value| json!({ "names": [name], "action": "SCMP_ACT_ALLOW", "args": args });
+    let no_socket = |errno: i32, args: Value| json!({ "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "args": args });
     let is = |index: u32, value: u64| json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" });
 
     let mut rules = vec![
@@ -24,6 +25,16 @@ pub fn profile() -> Value {
         ),
         // NETLINK_ROUTE, which getifaddrs needs; no other netlink family.
         allow_if("socket", json!([is(0, libc::AF_NETLINK as u64), is(2, libc::NETLINK_ROUTE as u64)])),
+        // As a kernel says that was built without them. PAM takes that for "no audit" and goes on; from any other answer it
+        // concludes that nobody may log in, so that `su` and `passwd` fail.
+        no_socket(
+            libc::EPROTONOSUPPORT,
+            json!([is(0, libc::AF_NETLINK as u64), { "index": 2, "value": libc::NETLINK_ROUTE, "op": "SCMP_CMP_NE" }]),
+        ),
+        no_socket(
+            libc::EAFNOSUPPORT,
+            json!([{ "index": 0, "value": libc::AF_NETLINK, "op": "SCMP_CMP_GT" }]),
+        ),
     ];
     rules.extend(SOCKET_FAMILIES.map(|family| allow_if("socket", json!([is(0, family as u64)]))));
     rules.extend(PERSONALITIES.map(|personality| allow_if("personality", json!([is(0, personality)]))));

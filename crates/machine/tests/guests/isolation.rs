@@ -13,6 +13,7 @@ crate::truths![
     layers_lie_over_each_other,
     what_a_guest_writes_does_not_reach_its_image,
     forbidden_system_calls_fail,
+    sockets_that_there_are_not_are_unknown_to_the_kernel,
 ];
 
 async fn a_guest_sees_only_the_files_of_its_image(mut house: House) {
@@ -128,4 +129,16 @@ async fn forbidden_system_calls_fail(mut house: House) {
     // busybox brings no tool for most of them; these two stand for the tables, which have tests of their own.
     let (printed, _) = house.output("busybox unshare -U true; busybox chroot / true; echo done").await;
     assert_eq!(printed.matches("permitted").count(), 2, "{printed}");
+}
+
+async fn sockets_that_there_are_not_are_unknown_to_the_kernel(mut house: House) {
+    // PAM asks for the first, to log to the audit system, and lets nobody in who cannot tell it that there is none.
+    house.perl();
+    let script = "socket(my $s, $_->[0], 3, $_->[1]) or print $! + 0, qq( ) for [16, 9], [40, 0]";
+    let mut spec = house.spec("");
+    spec.args = ["/usr/bin/perl", "-e", script].map(String::from).to_vec();
+    house.guests.start(&spec).await.expect("the guest starts");
+    let printed = house.printed(spec.id).await;
+    house.exit_code(spec.id).await;
+    assert_eq!(printed, format!("{} {} ", libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT));
 }
