@@ -235,6 +235,8 @@ fn append_folder(
             archive.append_link(&mut header, &place, target).map_err(ImageError::io("pack", &path))?;
         } else if kind.is_file() {
             append_file(archive, &path, &place)?;
+        } else if place.starts_with("dev") && (kind.is_char_device() || kind.is_block_device()) {
+            // Whoever makes a system in a folder, as debootstrap does, makes these; a guest has a /dev of its own.
         } else {
             let what =
                 if kind.is_socket() { "a socket in the folder" } else { "a device or FIFO in the folder" };

@@ -175,8 +175,12 @@ impl Catalog {
         }
         let layers: HashSet<Digest> =
             entries.iter().flat_map(|entry| entry.config.diff_ids.clone()).collect();
-        for digest in gone.config.diff_ids.iter().filter(|digest| !layers.contains(digest)) {
-            move_away(&content.layer(digest), &waste.0.join(format!("layer-{}", digest.hex())))?;
+        let unneeded = gone.config.diff_ids.iter().filter(|digest| !layers.contains(digest));
+        let unneeded: HashSet<String> = unneeded.map(Digest::hex).collect();
+        for (name, path) in list(&content.layers())? {
+            if unneeded.contains(Content::layer_of(&name)) {
+                move_away(&path, &waste.0.join(format!("layer-{name}")))?;
+            }
         }
         Ok(Some(waste))
     }
@@ -271,6 +275,15 @@ fn move_away(from: &Path, to: &Path) -> Result<(), ImageError> {
     }
 }
 
+/// What lies in a directory of ours.
+fn list(directory: &Path) -> Result<Vec<(String, PathBuf)>, ImageError> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        entry.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    };
+    let entries = fs::read_dir(directory).and_then(|entries| entries.map(entry).collect());
+    entries.map_err(ImageError::io("list", directory))
+}
+
 /// Removes layers that no image has, and blobs that have waited long enough for one.
 fn sweep(content: &Content, entries: &[Entry]) -> Result<(), ImageError> {
     let blobs: HashSet<String> = entries.iter().flat_map(Entry::blobs).map(|digest| digest.hex()).collect();
@@ -282,11 +295,8 @@ fn sweep(content: &Content, entries: &[Entry]) -> Result<(), ImageError> {
         Ok(age.is_ok_and(|age| age > STRAY_KEPT))
     };
     for (directory, needed, at_once) in [(content.blobs(), blobs, false), (content.layers(), layers, true)] {
-        for stray in fs::read_dir(&directory).map_err(ImageError::io("list", &directory))? {
-            let stray = stray.map_err(ImageError::io("list", &directory))?;
-            let name = stray.file_name();
-            let is_needed = name.to_str().is_some_and(|name| needed.contains(name));
-            let path = stray.path();
+        for (name, path) in list(&directory)? {
+            let is_needed = needed.contains(Content::layer_of(&name));
             if !is_needed && (at_once || old_enough(&path).map_err(ImageError::io("look at", &path))?) {
                 move_away(&path, &waste.0.join(name))?;
             }

@@ -104,7 +104,8 @@ fn room(content: &Content, entries: &[Entry]) -> Result<Room, ImageError> {
     let blobs: BTreeMap<String, u64> = by_name(files(&content.blobs())?);
     let mut layers: BTreeMap<String, u64> = BTreeMap::new();
     for directory in directories(&content.layers())? {
-        layers.insert(name(&directory), size_of_tree(&directory)?);
+        let layer = Content::layer_of(&name(&directory)).to_owned();
+        *layers.entry(layer).or_default() += size_of_tree(&directory)?;
     }
     let partials: u64 = files(&content.partials())?.into_iter().map(|(_, size)| size).sum();
     let lists: u64 = files(&content.root.join("pieces"))?.into_iter().map(|(_, size)| size).sum();

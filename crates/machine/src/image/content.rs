@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
+use super::merged::Names;
 use super::{Digest, ImageError};
 
 /// The largest blob that we take: the layers of the largest machine-learning images have about 10 GB.
@@ -61,9 +62,19 @@ impl Content {
         self.blobs().join(digest.hex())
     }
 
-    /// Where the layer of this diffID lies unpacked.
-    pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {
-        self.layers().join(diff_id.hex())
+    /// Where the layer of this diffID lies unpacked, with these links of a merged /usr in it.
+    pub(super) fn unpacked(&self, diff_id: &Digest, merged: &Names) -> PathBuf {
+        let mut name = diff_id.hex();
+        for (n, link) in merged.iter().enumerate() {
+            name.push(if n == 0 { '.' } else { '+' });
+            name.push_str(link);
+        }
+        self.layers().join(name)
+    }
+
+    /// Of which layer this is a directory, by its name.
+    pub(super) fn layer_of(name: &str) -> &str {
+        name.split_once('.').map_or(name, |(diff_id, _)| diff_id)
     }
 
     pub(super) fn blobs(&self) -> PathBuf {

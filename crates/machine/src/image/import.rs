@@ -15,6 +15,7 @@ use super::catalog::full_name;
 use super::content::{Content, MAX_BLOB, read_limited};
 use super::document::{self, Candidate, Config, MAX_DOCUMENT, Manifest, Part};
 use super::layers::decompress;
+use super::merged::Names;
 use super::unpack::{Limits, unpack};
 use super::{Digest, ImageError};
 
@@ -34,7 +35,7 @@ pub(super) fn import(
     }
     let file = File::open(path).map_err(ImageError::io("open", path))?;
     let staged = content.stage()?;
-    unpack(decompress(file)?, &staged.0, ARCHIVE, cancelled)?;
+    unpack(decompress(file)?, &staged.0, ARCHIVE, &Names::new(), cancelled)?;
     import_directory(content, &Source::open(&staged.0)?, name)
 }
 

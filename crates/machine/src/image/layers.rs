@@ -11,10 +11,11 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, sync_directory};
+use super::merged::Names;
 use super::unpack::{Limits, unpack};
 use super::{Digest, ImageError};
 
-/// Makes sure that this layer lies unpacked. `read` counts the compressed bytes as they are read.
+/// Makes sure that this layer lies unpacked, with the links of a merged /usr in it that are named. `read` counts the compressed bytes as they are read.
 ///
 /// # Errors
 /// Those of `unpack`; `DigestMismatch` when the content is not the diffID's.
@@ -22,6 +23,7 @@ pub(super) async fn provide(
     content: Arc<Content>,
     blob: Digest,
     diff_id: Digest,
+    merged: Names,
     read: Arc<AtomicU64>,
     cancel: CancellationToken,
 ) -> Result<(), ImageError> {
@@ -31,10 +33,10 @@ pub(super) async fn provide(
     };
     super::blocking(move || {
         let _claim = claim;
-        if content.layer(&diff_id).is_dir() {
+        if content.unpacked(&diff_id, &merged).is_dir() {
             return Ok(());
         }
-        unpack_blob(&content, &blob, &diff_id, &read, &cancel)
+        unpack_blob(&content, &blob, &diff_id, &merged, &read, &cancel)
     })
     .await
 }
@@ -43,6 +45,7 @@ fn unpack_blob(
     content: &Content,
     blob: &Digest,
     diff_id: &Digest,
+    merged: &Names,
     read: &AtomicU64,
     cancel: &CancellationToken,
 ) -> Result<(), ImageError> {
@@ -52,7 +55,7 @@ fn unpack_blob(
 
     let (file, _) = content.open_blob(blob)?;
     let mut archive = Hashing { inner: decompress(Counting { inner: file, read })?, hasher: Sha256::new() };
-    unpack(&mut archive, &tree, Limits::LAYER, &|| cancel.is_cancelled())?;
+    unpack(&mut archive, &tree, Limits::LAYER, merged, &|| cancel.is_cancelled())?;
     let found = Digest::from_hasher(archive.hasher);
     if found != *diff_id {
         return Err(ImageError::DigestMismatch { expected: *diff_id, found });
@@ -61,7 +64,7 @@ fn unpack_blob(
     // The name in `layers` promises a whole layer, also after a power cut: files first, then the name.
     let directory = File::open(&tree).map_err(ImageError::io("open", &tree))?;
     rustix::fs::syncfs(&directory).map_err(|errno| ImageError::io("sync", &tree)(errno.into()))?;
-    let target = content.layer(diff_id);
+    let target = content.unpacked(diff_id, merged);
     fs::rename(&tree, &target).map_err(ImageError::io("rename", &tree))?;
     sync_directory(&content.layers())
 }

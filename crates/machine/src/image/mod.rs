@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod import;
 mod layers;
+mod merged;
 mod notes;
 mod pieces;
 mod public_registry;
@@ -55,6 +56,7 @@ pub use unpack::{Limits, Style, Unpacked};
 
 use catalog::{Catalog, Entry};
 use content::Content;
+use merged::Names;
 use notes::Notes;
 use reference::Reference;
 use rootfs::Rootfs;
@@ -411,25 +413,47 @@ impl Images {
         // Unpacking runs on threads of its own: who drops this future stops them too.
         let cancel = cancel.child_token();
         let _stop = cancel.clone().drop_guard();
-        let missing = entry.manifest.layers.iter().zip(&entry.config.diff_ids);
-        let missing: Vec<(Part, Digest)> = missing
-            .map(|(layer, diff_id)| (*layer, *diff_id))
-            .filter(|(_, diff_id)| !self.content.layer(diff_id).is_dir())
+        let plain = vec![Names::new(); entry.config.diff_ids.len()];
+        let layers = self.unpack_all(&entry, plain, watch, &cancel).await?;
+        let crossings = blocking(move || merged::crossings(&layers)).await?;
+        let layers = self.unpack_all(&entry, crossings, watch, &cancel).await?;
+        Ok(Prepared { layers, config: entry.config.run })
+    }
+
+    /// Unpacks what does not lie unpacked yet, each layer with these links of a merged /usr, and says where.
+    async fn unpack_all(
+        &self,
+        entry: &Entry,
+        merged: Vec<Names>,
+        watch: Watch<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<PathBuf>, ImageError> {
+        let diff_ids = entry.config.diff_ids.iter().zip(merged);
+        let layers = entry.manifest.layers.iter().zip(diff_ids);
+        let layers: Vec<(Part, Digest, Names, PathBuf)> = layers
+            .map(|(layer, (diff_id, merged))| {
+                let path = self.content.unpacked(diff_id, &merged);
+                (*layer, *diff_id, merged, path)
+            })
             .collect();
-        let total = missing.iter().map(|(layer, _)| layer.size).sum();
+        let paths = layers.iter().map(|(.., path)| path.clone()).collect();
+        let missing: Vec<_> = layers.into_iter().filter(|(.., path)| !path.is_dir()).collect();
+        if missing.is_empty() {
+            return Ok(paths);
+        }
+        let total = missing.iter().map(|(layer, ..)| layer.size).sum();
         let read = Arc::new(AtomicU64::new(0));
         let report =
             || watch(Progress { stage: Stage::Unpacking, done: read.load(Ordering::Relaxed), total });
-        let unpacking = futures::stream::iter(missing)
-            .map(|(layer, diff_id)| {
-                layers::provide(self.content.clone(), layer.digest, diff_id, read.clone(), cancel.clone())
-            })
-            .buffer_unordered(UNPACKED_AT_ONCE)
-            .try_collect::<()>();
-        watched(unpacking, report).await?;
+        let mut unpacking = Vec::with_capacity(missing.len());
+        for (layer, diff_id, merged, _) in missing {
+            let (content, read, cancel) = (self.content.clone(), read.clone(), cancel.clone());
+            unpacking.push(layers::provide(content, layer.digest, diff_id, merged, read, cancel));
+        }
+        let unpacking = futures::stream::iter(unpacking).buffer_unordered(UNPACKED_AT_ONCE);
+        watched(unpacking.try_collect::<()>(), report).await?;
         report();
-        let layers = entry.config.diff_ids.iter().map(|diff_id| self.content.layer(diff_id)).collect();
-        Ok(Prepared { layers, config: entry.config.run })
+        Ok(paths)
     }
 
     fn entry(&self, manifest: &Digest) -> Result<Entry, ImageError> {
@@ -459,7 +483,7 @@ pub fn unpack(
     limits: Limits,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, ImageError> {
-    unpack::unpack(layers::decompress(archive)?, root, limits, cancelled)
+    unpack::unpack(layers::decompress(archive)?, root, limits, &Names::new(), cancelled)
 }
 
 /// Does the work, and says from time to time how far it has come.

@@ -19,6 +19,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::ImageError;
+use super::merged::Names;
 use crate::tarball::{self, Fault, MAX_HEADERS, MAX_TRAILER};
 use tree::Tree;
 
@@ -58,8 +59,8 @@ pub struct Unpacked {
     pub skipped: u64,
 }
 
-/// Unpacks the tar archive into `root`, which exists and is empty, and reads it to its last byte. After an error, what is
-/// in `root` is worth nothing.
+/// Unpacks the tar archive into `root`, which exists and is empty, and reads it to its last byte. What `merged` names becomes
+/// links into /usr. After an error, what is in `root` is worth nothing.
 ///
 /// # Errors
 /// `Hostile`, `TooLarge`, `Malformed`, `Full`, `Cancelled`, `Io`.
@@ -67,9 +68,10 @@ pub(super) fn unpack(
     archive: impl Read,
     root: &Path,
     limits: Limits,
+    merged: &Names,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Unpacked, ImageError> {
-    let mut tree = Tree::open(root, limits)?;
+    let mut tree = Tree::open(root, limits, merged)?;
     tarball::read(archive, |entry| {
         tree.add(entry, cancelled)?;
         // A directory or link may have a body too; nothing of it may be left for the next header's ration.

@@ -214,12 +214,8 @@ impl House {
 
     /// Puts perl into the image: it speaks to the network as no shell can, and every Debian has it.
     pub fn perl(&self) {
-        let needed =
-            std::process::Command::new("ldd").arg("/usr/bin/perl").output().expect("perl is installed");
-        let needed = String::from_utf8(needed.stdout).expect("text");
-        let files = needed.split_whitespace().filter(|word| word.starts_with('/'));
-        for file in files.chain(["/usr/bin/perl"]) {
-            let copy = self.image().join(&file[1..]);
+        for file in needed_by("/usr/bin/perl") {
+            let copy = self.image().join(file.strip_prefix("/").expect("absolute"));
             fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
             fs::copy(file, &copy).expect("a copy");
         }
@@ -233,6 +229,14 @@ impl House {
     pub fn image(&self) -> PathBuf {
         self.dir.path().join("layer")
     }
+}
+
+/// A program of this machine, its loader and its libraries.
+pub fn needed_by(program: &str) -> Vec<PathBuf> {
+    let needed = std::process::Command::new("ldd").arg(program).output().expect("it is installed");
+    let needed = String::from_utf8(needed.stdout).expect("text");
+    let files = needed.split_whitespace().filter(|word| word.starts_with('/'));
+    files.chain([program]).map(PathBuf::from).collect()
 }
 
 /// A shell that runs `script` beside a guest's own program.

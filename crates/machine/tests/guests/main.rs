@@ -10,10 +10,15 @@ mod ending;
 mod hostile;
 mod house;
 mod isolation;
+#[path = "../unpacking/layer.rs"]
+mod layer;
 mod limits;
 mod network;
 mod siege;
+#[path = "../unpacking/stack.rs"]
+mod stack;
 mod stats;
+mod systems;
 mod talking;
 mod town;
 mod volumes;
@@ -51,10 +56,12 @@ fn main() -> ExitCode {
         network::trials(),
         siege::trials(),
         stats::trials(),
+        systems::trials(),
         volumes::trials(),
     ]
     .concat();
-    libtest_mimic::run(&arguments, trials.into_iter().map(Truth::into_trial).collect()).exit_code()
+    let trials = trials.into_iter().map(Truth::into_trial).chain([systems::slow()]).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Something that is true of guests.
@@ -95,7 +102,8 @@ fn why_not_here(name: &str) -> Option<String> {
 }
 
 /// What needs volumes, devices, or files of the image that the guest may change.
-const ROOT_ONLY: [&str; 19] = [
+const ROOT_ONLY: [&str; 20] = [
+    "a_layer_beside_a_merged_usr_leaves_the_guest_its_loader",
     "a_program_that_fails_is_begun_again_with_its_disk",
     "a_transfer_that_breaks_off_leaves_no_half_file",
     "what_cannot_be_copied_says_why",
@@ -119,8 +127,12 @@ const ROOT_ONLY: [&str; 19] = [
 
 /// Runs a test in a house of its own.
 fn run<F: Future<Output = ()>>(test: fn(House) -> F) -> Result<(), Failed> {
+    run_within(Duration::from_secs(120), test)
+}
+
+fn run_within<F: Future<Output = ()>>(time: Duration, test: impl FnOnce(House) -> F) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let done = runtime.block_on(async { timeout(Duration::from_secs(120), test(House::new())).await });
+    let done = runtime.block_on(async { timeout(time, test(House::new())).await });
     done.map_err(|_| Failed::from("it hangs"))
 }
 

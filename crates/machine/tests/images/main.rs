@@ -3,10 +3,15 @@
 mod disks;
 mod folders;
 mod impostors;
+mod merged;
 mod registries;
 mod registry;
 mod room;
+#[path = "../unpacking/stack.rs"]
+mod stack;
 mod strangers;
+#[path = "../unpacking/layer.rs"]
+mod tarball;
 
 use std::fs;
 use std::io::Write;

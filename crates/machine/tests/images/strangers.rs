@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use oci_client::manifest::{IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE};
-use sublet_machine::image::{Digest, ImageError, PartKind, Platform, Trick};
+use sublet_machine::image::{Digest, ImageError, PartKind, Trick};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::Registry;
-use crate::{Store, run};
+use crate::{Store, run, stack};
 
 #[tokio::test]
 async fn a_neighbour_takes_an_image_over() {
@@ -52,28 +51,7 @@ async fn a_lying_layer_is_not_prepared() {
     let honest = store.images.inspect(&image.digest).expect("there");
     let layer = honest.parts.iter().find(|part| part.kind == PartKind::Layer).expect("a layer");
     let adopt = async |bytes: &[u8], diff_id: Digest| {
-        let put = |bytes: &[u8]| {
-            let digest = Digest::of(bytes);
-            if let Some(mut writer) = store.images.receive(&digest, bytes.len() as u64).expect("received") {
-                writer.write(bytes).expect("written");
-                writer.finish().expect("verified");
-            }
-            (digest, bytes.len())
-        };
-        let (layer, layer_size) = put(bytes);
-        let platform = Platform::here();
-        let config = serde_json::json!({
-            "architecture": platform.architecture, "os": platform.os,
-            "rootfs": { "type": "layers", "diff_ids": [diff_id] },
-        });
-        let (config, config_size) = put(config.to_string().as_bytes());
-        let manifest = serde_json::json!({
-            "schemaVersion": 2,
-            "config": { "mediaType": IMAGE_CONFIG_MEDIA_TYPE, "digest": config, "size": config_size },
-            "layers": [{ "mediaType": IMAGE_LAYER_GZIP_MEDIA_TYPE, "digest": layer, "size": layer_size }],
-        });
-        let (manifest, _) = put(manifest.to_string().as_bytes());
-        let image = store.images.adopt(&manifest, None).await.expect("adopted");
+        let image = stack::adopt(&store.images, &[(bytes, diff_id)]).await.expect("adopted");
         store.images.prepare(&image.digest, &|_| {}, &CancellationToken::new()).await
     };
     let mut blob = Vec::new();

@@ -24,7 +24,7 @@ use witness::House;
 impl House {
     fn unpack(&self, archive: &[u8]) -> Result<Unpacked, ImageError> {
         let limits = Limits { bytes: 1 << 20, entries: 1_000, style: Style::Layer };
-        let result = unpack(archive, &self.root(), limits, &|| false);
+        let result = unpack(archive, &self.root(), limits, &Names::new(), &|| false);
         self.is_untouched();
         result
     }
@@ -372,7 +372,7 @@ fn a_compressed_bomb_is_cut_short() {
         let house = House::new();
         let limits = Limits { bytes: 1 << 20, entries: 10, style: Style::Layer };
         let archive = crate::image::layers::decompress(bomb.as_slice()).expect("its kind is known");
-        let refused = unpack(archive, &house.root(), limits, &|| false);
+        let refused = unpack(archive, &house.root(), limits, &Names::new(), &|| false);
         assert!(matches!(refused, Err(ImageError::TooLarge { limit: 1_048_576, .. })), "{refused:?}");
         assert!(house.stat("zeros").size() <= 1 << 20);
     }
@@ -510,7 +510,7 @@ fn a_broken_archive_is_malformed() {
 fn a_cancelled_layer_stops() {
     let house = House::new();
     let layer = Layer::new().file("a", "a").file("b", "b").bytes();
-    let result = unpack(layer.as_slice(), &house.root(), Limits::LAYER, &|| true);
+    let result = unpack(layer.as_slice(), &house.root(), Limits::LAYER, &Names::new(), &|| true);
     assert!(matches!(result, Err(ImageError::Cancelled)));
 }
 

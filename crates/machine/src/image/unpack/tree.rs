@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::{Limits, Style, Unpacked, unreadable};
 use crate::image::content::require_room;
+use crate::image::merged::Names;
 use crate::image::{ImageError, Trick};
 use crate::tarball::{self, BadName, MAX_DEPTH, MAX_PATH};
 
@@ -31,6 +32,7 @@ pub(super) struct Tree<'a> {
     /// What the kernel calls the root: other directories are measured from it.
     real: PathBuf,
     limits: Limits,
+    merged: &'a Names,
     pub(super) unpacked: Unpacked,
     /// The directory of the entry before: most entries follow a sibling.
     last: Option<(PathBuf, Rc<OwnedFd>)>,
@@ -38,13 +40,19 @@ pub(super) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Begins in a directory that exists and is empty.
-    pub(super) fn open(path: &'a Path, limits: Limits) -> Result<Tree<'a>, ImageError> {
+    pub(super) fn open(path: &'a Path, limits: Limits, merged: &'a Names) -> Result<Tree<'a>, ImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             sys::open(path, flags, Mode::empty()).map_err(|e| ImageError::io("open", path)(e.into()))?;
         let real = real_path(root.as_fd()).map_err(ImageError::io("find", path))?;
-        let tree = Tree { root, path, real, limits, unpacked: Unpacked::default(), last: None };
+        let mut tree = Tree { root, path, real, limits, merged, unpacked: Unpacked::default(), last: None };
         tree.set_directory_mode(tree.root.as_fd(), OsStr::new("."), 0o755)?;
+        for name in merged {
+            let target = Path::new("usr").join(name);
+            tree.open_or_make(&target)?;
+            sys::symlinkat(&target, &tree.root, *name)
+                .map_err(|errno| tree.failed("link", Path::new(name), errno))?;
+        }
         Ok(tree)
     }
 
@@ -82,6 +90,10 @@ impl<'a> Tree<'a> {
             name.as_bytes().strip_prefix(b".wh.").filter(|_| self.limits.style == Style::Layer)
         {
             return self.white_out(directory, OsStr::from_bytes(hidden), &path);
+        }
+        let in_root = parent.as_os_str().is_empty();
+        if is_directory && in_root && name.to_str().is_some_and(|name| self.merged.contains(name)) {
+            return Ok(()); // it gives way to the link
         }
         if is_directory {
             self.make_directory(directory, name, &path, true)?;
@@ -277,7 +289,7 @@ impl<'a> Tree<'a> {
                 limit: self.limits.entries,
             });
         }
-        if self.unpacked.entries % (LOOK_EVERY / ENTRY) == 0 {
+        if self.unpacked.entries.is_multiple_of(LOOK_EVERY / ENTRY) {
             require_room(self.path, LOOK_EVERY)?;
         }
         Ok(())
