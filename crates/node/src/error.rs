@@ -148,7 +148,7 @@ impl Error {
             Error::Port { .. } => "port_taken",
             Error::Setting(_) => "setting",
             Error::Key(error) => error.code(),
-            Error::Image(error) => image_code(error),
+            Error::Image(error) => error.code(),
             Error::Guest(_) => "guest",
             Error::Selftest(_) => "selftest",
             Error::Volume(_) => "volume",
@@ -181,7 +181,8 @@ impl Error {
                 format!("Choose another one, such as -p {}:GUEST.", port.saturating_add(1))
             }
             Error::Key(error) => error.hint().to_owned(),
-            Error::Image(_) | Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
+            Error::Image(error) => error.hint().to_owned(),
+            Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
             Error::Net(_) | Error::Selftest(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Volume(_) => {
                 "`sublet volume ls` lists the volumes, with the leases that have them.".to_owned()
@@ -204,15 +205,6 @@ fn denied_hint(code: &str) -> &'static str {
         "no_answer" | "not_agreed" => "The host may be gone: take another offer: `sublet market`.",
         "clock_or_expired" => "Compare the clocks of both computers.",
         _ => "",
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "only these are told apart by programs")]
-fn image_code(error: &ImageError) -> &'static str {
-    match error {
-        ImageError::UnknownImage { .. } => "unknown_image",
-        ImageError::DigestMismatch { .. } => "wrong_digest",
-        _ => "image",
     }
 }
 

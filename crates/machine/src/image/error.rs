@@ -233,6 +233,80 @@ impl From<NotADigest> for ImageError {
 }
 
 impl ImageError {
+    /// For programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ImageError::UnknownImage { .. } => "unknown_image",
+            ImageError::BadReference { .. } => "bad_reference",
+            ImageError::Ambiguous { .. } => "ambiguous_image",
+            ImageError::ChooseOne { .. } => "several_images",
+            ImageError::Denied { .. } => "registry_denied",
+            ImageError::Unreachable { .. } => "registry_unreachable",
+            ImageError::Registry { .. } => "registry_fault",
+            ImageError::Silent { .. } => "registry_silent",
+            ImageError::NotPublic { .. } => "registry_not_public",
+            ImageError::NoPlatform { .. } => "no_platform",
+            ImageError::DigestMismatch { .. }
+            | ImageError::WrongPiece { .. }
+            | ImageError::SizeMismatch { .. } => "wrong_digest",
+            ImageError::TooLarge { .. } => "image_too_large",
+            ImageError::Malformed { .. } | ImageError::Unsupported { .. } => "bad_image",
+            ImageError::Hostile { .. } => "hostile_image",
+            ImageError::OverLimit { .. } => "image_limit",
+            ImageError::Incomplete { .. } => "incomplete_image",
+            ImageError::Busy { .. } => "image_busy",
+            ImageError::Full { .. } => "disk_full",
+            ImageError::Cancelled => "cancelled",
+            ImageError::Io { .. } => "image",
+        }
+    }
+
+    /// What to do about it; empty where its sentence says all.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ImageError::UnknownImage { .. } => {
+                "Its page at the registry lists the tags; to log in: `sublet image pull --login USER NAME < token`."
+            }
+            ImageError::Denied { .. } => {
+                "`sublet image pull --login USER NAME < token`, with an access token or the password."
+            }
+            ImageError::Unreachable { .. } | ImageError::Silent { .. } => {
+                "Try again: what has come is kept. An image can also come as a file: `sublet image import`."
+            }
+            ImageError::Registry { .. } => {
+                "Try again later: the registry is at fault, and what has come is kept."
+            }
+            ImageError::NoPlatform { .. } => {
+                "Look for a tag that is made for this kind of computer, or build one: `sublet image build`."
+            }
+            ImageError::DigestMismatch { .. }
+            | ImageError::WrongPiece { .. }
+            | ImageError::SizeMismatch { .. } => {
+                "Fetch it again; if it is so once more, whoever gives it has something else than they say."
+            }
+            ImageError::Hostile { .. } => {
+                "Do not trust who made it. An image that was built by accident so is mended by building it anew."
+            }
+            ImageError::OverLimit { .. } => {
+                "`sublet image room` shows what each takes; `sublet image rm` and `sublet image limit` make room."
+            }
+            ImageError::Full { .. } => {
+                "Make room on that disk: `sublet image room` shows what images take, `sublet image gc` clears up."
+            }
+            ImageError::Busy { .. } => "Wait for the other to end: `sublet image ls` shows the image then.",
+            ImageError::BadReference { .. }
+            | ImageError::Ambiguous { .. }
+            | ImageError::ChooseOne { .. }
+            | ImageError::NotPublic { .. }
+            | ImageError::TooLarge { .. }
+            | ImageError::Malformed { .. }
+            | ImageError::Unsupported { .. }
+            | ImageError::Incomplete { .. }
+            | ImageError::Cancelled
+            | ImageError::Io { .. } => "",
+        }
+    }
+
     /// For `map_err`: what was tried, and with what.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
         let path = path.to_path_buf();
