@@ -95,10 +95,10 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
 }
 
 /// The lease, if it stands as it must. Whoever asks in vain learns no more than that.
-fn held<'a>(
-    lease: &'a engine::lease::Lease,
+fn held(
+    lease: &engine::lease::Lease,
     stands: impl Fn(&engine::lease::Lease) -> bool,
-) -> Result<&'a engine::lease::Lease, StreamAnswer> {
+) -> Result<&engine::lease::Lease, StreamAnswer> {
     if stands(lease) { Ok(lease) } else { Err(StreamAnswer::NotYours) }
 }
 
