@@ -92,6 +92,14 @@ async fn only_the_owner_s_programs_come_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_asked_is_described() {
+    let house = House::new().await;
+    let (status, described) = house.ask(house.request(Method::GET, "/v1/openapi.json", Body::empty())).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(described["paths"]["/v1/leases"]["post"]["requestBody"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_makes_no_sense_is_a_problem_with_a_sentence() {
     let house = House::new().await;
     let id = "ab".repeat(32);
