@@ -316,6 +316,7 @@ pub fn shell(command: &str) -> RentWish {
         options: Default::default(),
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         ports: Vec::<Port>::new(),
         network: Network::None,
     }

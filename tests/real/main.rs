@@ -8,5 +8,6 @@ mod inside;
 mod kills;
 mod people;
 mod refusals;
+mod secrets;
 mod updates;
 mod watching;

@@ -160,7 +160,9 @@ fn status(error: &Error) -> StatusCode {
         | Error::Volume(_)
         | Error::Cancelled => StatusCode::CONFLICT,
         Error::NotOurGuest(_) => StatusCode::FORBIDDEN,
-        Error::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Error::Setting(_) | Error::SecretSize { .. } | Error::SecretsSize { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Error::Key(VaultError::WrongPassphrase | VaultError::ShortPassphrase | VaultError::Words(_)) => {
             StatusCode::UNPROCESSABLE_ENTITY
         }

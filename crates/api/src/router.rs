@@ -27,6 +27,9 @@ use utoipa_axum::routes;
 /// The largest body. A command and its environment are some 64 KiB at the most.
 const LARGEST_BODY: usize = 256 * 1024;
 
+/// The largest wish for a guest: all of its secrets come with it, in base64.
+const LARGEST_WISH: usize = 1024 * 1024;
+
 /// How long a plain answer may take.
 const PLAIN: Duration = Duration::from_secs(30);
 
@@ -126,7 +129,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(people::withdraw))
         .layer(from_fn_with_state(PLAIN, in_time));
     let agreement = OpenApiRouter::new()
-        .routes(routes!(lease::rent))
+        .merge(OpenApiRouter::new().routes(routes!(lease::rent)).layer(DefaultBodyLimit::max(LARGEST_WISH)))
         .routes(routes!(earning::electricity, earning::set_electricity, earning::unset_electricity))
         .routes(routes!(volume::snapshot))
         .layer(from_fn_with_state(AGREEMENT, in_time));

@@ -110,7 +110,10 @@ async fn what_makes_no_sense_is_a_problem_with_a_sentence() {
         (Method::POST, "/v1/market/search".to_owned(), json!({ "cpus": 1 }), 422, "bad_body"),
         (Method::POST, "/v1/market/search".to_owned(), json!({ "term": -1 }), 422, "bad_body"),
         (Method::POST, "/v1/market/search".to_owned(), json!({ "on": "abcdef" }), 404, "unknown_host"),
-        (Method::POST, "/v1/leases".to_owned(), json!("x".repeat(300_000)), 413, "body_too_large"),
+        (Method::POST, "/v1/market/search".to_owned(), json!("x".repeat(300_000)), 413, "body_too_large"),
+        // Secrets come with it.
+        (Method::POST, "/v1/leases".to_owned(), json!("x".repeat(300_000)), 422, "bad_body"),
+        (Method::POST, "/v1/leases".to_owned(), json!("x".repeat(1_100_000)), 413, "body_too_large"),
         (Method::GET, "/v1/leases?all=perhaps".to_owned(), json!({}), 400, "bad_query"),
         (Method::GET, format!("/v1/leases/{id}"), json!({}), 404, "unknown_lease"),
         (Method::DELETE, format!("/v1/leases/{id}"), json!({}), 404, "unknown_lease"),
@@ -251,6 +254,7 @@ async fn an_image_is_built_listed_and_removed() {
         options: Default::default(),
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         ports: Vec::new(),
         network: Network::None,
     };

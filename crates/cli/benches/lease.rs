@@ -177,6 +177,7 @@ fn wish(command: &[&str]) -> RentWish {
         options: Default::default(),
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         ports: vec![],
         network: Network::None,
     }

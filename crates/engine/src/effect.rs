@@ -28,22 +28,7 @@ pub enum Effect {
         tenant: PeerKey,
     },
     /// Have the guest of a lease running.
-    Start {
-        /// Which lease.
-        lease: Id<Lease>,
-        /// What runs.
-        workload: Workload,
-        /// With how much.
-        resources: Resources,
-        /// The most bytes between it and the outside in a second, each way; nought: no limit.
-        network_rate: u64,
-        /// The most bytes that it may read, and write, on its disk in a second; nought: no limit.
-        io_rate: u64,
-        /// Devices that it has: those of its lease that are lent still.
-        devices: Vec<LentDevice>,
-        /// How long the guest goes on when this node does not.
-        grace: Span,
-    },
+    Start(Start),
     /// Have it standing still.
     Freeze(Id<Lease>, u64),
     /// Have it moving again.
@@ -58,6 +43,27 @@ pub enum Effect {
     Meter(Id<Lease>, u32),
     /// Let all peers have a signed object of ours.
     Share(ObjectId, Vec<u8>),
+}
+
+/// A guest to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Under which lease.
+    pub lease: Id<Lease>,
+    /// What runs.
+    pub workload: Workload,
+    /// With how much.
+    pub resources: Resources,
+    /// The most bytes between it and the outside in a second, each way; nought: no limit.
+    pub network_rate: u64,
+    /// The most bytes that it may read, and write, on its disk in a second; nought: no limit.
+    pub io_rate: u64,
+    /// Devices that it has: those of its lease that are lent still.
+    pub devices: Vec<LentDevice>,
+    /// Who has the values of its secrets.
+    pub tenant: PeerKey,
+    /// How long the guest goes on when this node does not.
+    pub grace: Span,
 }
 
 /// What was sent, to match the answer with it.
@@ -116,7 +122,7 @@ impl Effect {
         match self {
             Effect::Send { topic, .. } => Key::Send(*topic),
             Effect::Fetch { lease, .. } => Key::Fetch(*lease),
-            Effect::Start { lease, .. } => Key::Start(*lease),
+            Effect::Start(start) => Key::Start(start.lease),
             Effect::Freeze(lease, generation) | Effect::Thaw(lease, generation) => {
                 Key::Still(*lease, *generation)
             }

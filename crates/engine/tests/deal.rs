@@ -4,10 +4,11 @@ use crate::world::{EUR, Faults, HOST, ONE_CORE, OTHER, TENANT, World, code, pers
 use engine::input::{Owner, Tenant};
 use engine::lease::Outcome;
 use engine::{Input, Topic};
+use model::document::{Readers, SecretFile, Secrets};
 use model::record::{Account, Record};
 use model::{
     Ask, AskTerms, Denial, EndReason, Id, Lease, Nonce, Phase, Quote, Rate, Request, Resources, Response,
-    Share, Signed, Span, Workload,
+    Sandbox, Share, Signed, Span, Workload,
 };
 
 #[test]
@@ -183,6 +184,36 @@ fn a_device_is_one_lease_s_at_a_time() {
     world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
     world.ended(lease);
     world.deal(OTHER, with("camera"));
+}
+
+#[test]
+fn a_guest_s_secrets_are_agreed_by_name() {
+    let file = |name: &str| SecretFile { name: name.to_owned(), readers: Readers::User };
+    let with = |names: &[&str]| {
+        let named = names.iter().map(|name| file(name)).collect();
+        let secrets = Some(Secrets { bundle: Nonce([9; 16]), named });
+        AskTerms { workload: Workload { secrets, ..wish().workload }, ..wish() }
+    };
+    let mut world = World::of(2);
+    let lease = world.deal(TENANT, with(&["db", "key"]));
+    let agreed = world.nodes[HOST].engine.state().lease.get(lease).unwrap().contract.workload.secrets.clone();
+    assert_eq!(agreed, with(&["db", "key"]).workload.secrets);
+    let kept = |world: &World| world.nodes[TENANT].engine.state().lease.secrets();
+    assert_eq!(kept(&world), [Nonce([9; 16])].into());
+    assert!(world.nodes[HOST].engine.state().lease.secrets().is_empty(), "a host keeps none");
+    world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
+    world.ended(lease);
+    assert!(kept(&world).is_empty(), "none are needed after the end");
+    // A name that is no file's is not even asked for.
+    let offer = Box::new(world.offer());
+    let wrong = Tenant::Ask { offer, terms: Box::new(with(&["../x"])), nonce: Nonce([1; 16]) };
+    assert!(world.tenant(OTHER, wrong).is_err());
+    // Who does not say that it gives secrets refuses them, whatever the tenant makes of its offer.
+    let sandbox = Sandbox { secrets: false, ..world.offer().sandbox.clone() };
+    world.lend_with(HOST, Some(share()), sandbox);
+    let ask = world.ask(OTHER, with(&["db"]));
+    assert_eq!(world.refusal(OTHER, ask).0, "no_secrets");
+    world.deal(OTHER, wish());
 }
 
 #[test]

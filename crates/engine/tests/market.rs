@@ -276,6 +276,18 @@ fn what_guests_may_not_reach_is_named() {
     assert_eq!(wants("internet").matches.len(), 1);
 }
 
+#[test]
+fn who_knows_of_no_secrets_is_not_asked_for_any() {
+    let mut book = Book::default();
+    offers(&mut book, 1, |_| {});
+    offers(&mut book, 2, |offer| offer.sandbox.secrets = false);
+    assert_eq!(find(&book, &query()).matches.len(), 2);
+    let found = find(&book, &Query { secrets: true, ..query() });
+    assert_eq!(found.matches.len(), 1);
+    assert_eq!(found.near[0].misses, [Miss::NoSecrets]);
+    assert!(found.near[0].misses[0].remedy().contains("--secret"));
+}
+
 fn policy(text: &str) -> NetworkPolicy {
     text.parse().unwrap()
 }
@@ -286,6 +298,7 @@ fn query() -> Query {
     let (term, me) = (Span::minutes(10), person(99).party().device);
     Query {
         volumes: false,
+        secrets: false,
         devices: Vec::new(),
         resources: ONE_CORE,
         term,
@@ -327,6 +340,7 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
             user_namespace: true,
             tested: None,
             volumes: false,
+            secrets: true,
         },
         customs: None,
     };

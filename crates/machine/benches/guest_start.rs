@@ -322,6 +322,7 @@ fn spec(image: &Path, command: &str) -> Outcome<GuestSpec> {
         network: Network::default(),
         mounts: Vec::new(),
         devices: Default::default(),
+        secrets: Vec::new(),
         grace: Grace::default(),
         run: Settings::default(),
     })

@@ -229,6 +229,7 @@ async fn guest(
         run: Settings::default(),
         mounts: Vec::new(),
         devices: Default::default(),
+        secrets: Vec::new(),
         grace: Grace::default(),
     };
     guests.start(&spec).await?;

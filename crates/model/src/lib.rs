@@ -13,6 +13,7 @@ pub mod amount;
 pub mod contact;
 pub mod document;
 pub mod envelope;
+pub mod hidden;
 pub mod id;
 pub mod message;
 pub mod owner;
@@ -34,6 +35,7 @@ pub use document::{
     Traffic, Usage, Version, Volume, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
+pub use hidden::Hidden;
 pub use id::{DeviceId, Id, Nonce, ObjectId, PeerKey, PersonId};
 pub use message::{Denial, Request, Response};
 pub use owner::{

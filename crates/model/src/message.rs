@@ -243,6 +243,12 @@ pub enum StreamHead {
         /// Which of its volumes.
         name: String,
     },
+    /// Host to tenant: the values of the guest's secrets, as it is about to start. The answer is one after the other, in the order
+    /// of the lease: each its length as a big-endian u32, then its bytes.
+    Secrets {
+        /// Which lease.
+        lease: Id<Lease>,
+    },
 }
 
 /// Which lines of a guest's output, and how. A line's time is that of the host's clock when its first byte came.

@@ -51,6 +51,8 @@ fn old_documents_mean_the_same() {
     document(&old, "offer", &examples::offer(7));
     document(&old, "offer-of-devices", &examples::offer_of_devices());
     document(&old, "ask-for-devices", &examples::ask_for_devices());
+    document(&old, "offer-of-secrets", &examples::offer_of_secrets());
+    document(&old, "ask-for-secrets", &examples::ask_for_secrets());
     document(&old, "ask", &examples::ask());
     document(&old, "quote", &examples::quote());
     document(&old, "lease", examples::lease().first_signed());
@@ -64,7 +66,7 @@ fn old_documents_mean_the_same() {
     document(&old, "greeting", &examples::greeting());
     document(&old, "settlement", examples::settlement().first_signed());
     document(&old, "release", &examples::release());
-    let tested = 18;
+    let tested = 20;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 

@@ -168,6 +168,7 @@ fn rent() -> Rent {
     Rent {
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         image: "busybox".into(),
         command: ["sh", "-c", "trap exit TERM; while :; do :; done"].map(str::to_owned).to_vec(),
         env: Vec::new(),

@@ -5,6 +5,7 @@ use machine::guest::GuestError;
 use machine::image::ImageError;
 use machine::selftest::SelftestError;
 use machine::volume::VolumeError;
+use model::document::SecretFile;
 use model::{Id, Lease};
 use net::NetError;
 use std::path::PathBuf;
@@ -75,6 +76,20 @@ pub enum Error {
     /// About volumes.
     #[error("{0}")]
     Volume(String),
+    /// A secret that no guest can have.
+    #[error("the secret {name} has {size} bytes; 1 to {} are possible", SecretFile::LARGEST)]
+    SecretSize {
+        /// Its name.
+        name: String,
+        /// Bytes of its value.
+        size: usize,
+    },
+    /// More secrets than a guest can have.
+    #[error("the secrets have {size} bytes together; at most {} are possible", SecretFile::LARGEST_TOGETHER)]
+    SecretsSize {
+        /// Bytes of all values.
+        size: usize,
+    },
     /// About peers.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -152,6 +167,7 @@ impl Error {
             Error::Guest(_) => "guest",
             Error::Selftest(_) => "selftest",
             Error::Volume(_) => "volume",
+            Error::SecretSize { .. } | Error::SecretsSize { .. } => "out_of_range",
             Error::Net(_) => "network",
             Error::Cancelled => "cancelled",
             Error::Fault(Fault::Stopped) => "stopped",
@@ -183,6 +199,9 @@ impl Error {
             Error::Key(error) => error.hint().to_owned(),
             Error::Image(error) => error.hint().to_owned(),
             Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
+            Error::SecretSize { .. } | Error::SecretsSize { .. } => {
+                "Give large files by a volume or in the image.".to_owned()
+            }
             Error::Net(_) | Error::Selftest(_) => "`sublet doctor` tells what works.".to_owned(),
             Error::Volume(_) => {
                 "`sublet volume ls` lists the volumes, with the leases that have them.".to_owned()

@@ -4,9 +4,11 @@ use crate::fetch::{digest, fetch, is_bad_image};
 use crate::logs::{LocalLog, LogReader, LogWish, Searches};
 use crate::neighbours::Neighbours;
 use crate::run::Command;
+use crate::secrets::{self, Sealed};
 use crate::serve::guest;
 use crate::stats::Sampler;
 use crate::volumes::{self, NotReady};
+use engine::effect::Start;
 use engine::input::{Machine, Meter};
 use engine::{Effect, Input, Topic};
 use machine::device::{Devices, resolve};
@@ -49,6 +51,8 @@ pub struct Hands {
     pub searches: Arc<Searches>,
     /// Where the keys of our own volumes on other computers are.
     pub volume_keys: PathBuf,
+    /// The values of our guests' secrets on other computers.
+    pub sealed: Sealed,
 }
 
 impl Hands {
@@ -77,9 +81,7 @@ pub async fn execute(hands: Hands, effect: Effect) {
     let outcome = match effect {
         Effect::Send { to, topic, request } => send(&hands, to, topic, request).await,
         Effect::Fetch { lease, workload, tenant } => fetch_image(&hands, lease, &workload, tenant).await,
-        Effect::Start { lease, workload, resources, network_rate, io_rate, devices, grace } => {
-            start(&hands, lease, &workload, &resources, (network_rate, io_rate), &devices, grace).await
-        }
+        Effect::Start(wanted) => start(&hands, &wanted).await,
         Effect::Freeze(lease, _) => done_or_again(hands.guests.freeze(guest(lease)).await),
         Effect::Thaw(lease, _) => done_or_again(hands.guests.thaw(guest(lease)).await),
         Effect::Pace(lease, _, millis) => done_or_again(hands.guests.pace(guest(lease), millis).await),
@@ -123,18 +125,17 @@ async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenan
     }
 }
 
-async fn start(
-    hands: &Hands,
-    lease: Id<Lease>,
-    workload: &Workload,
-    resources: &Resources,
-    (network_rate, io_rate): (u64, u64),
-    lent: &[LentDevice],
-    grace: Span,
-) -> Outcome {
+async fn start(hands: &Hands, wanted: &Start) -> Outcome {
+    let Start { lease, workload, resources, network_rate, io_rate, devices: lent, tenant, grace } = wanted;
+    let lease = *lease;
     let failed = |workload, detail: String| {
         Outcome::Done(Some(Input::Machine(Machine::Failed { lease, workload, detail })))
     };
+    // A node that died after it had begun the guest does not ask for anything again.
+    let begun = hands.guests.look(guest(lease)).await;
+    if begun.is_ok_and(|seen| !matches!(seen.state, GuestState::Lost { .. })) {
+        return Outcome::Done(Some(Input::Machine(Machine::Started(lease))));
+    }
     let prepared = hands.images.prepare(&digest(&workload.image), &|_| {}, &CancellationToken::new()).await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -154,6 +155,14 @@ async fn start(
         Ok(devices) => devices,
         Err(detail) => return failed(false, detail),
     };
+    let secrets = match secrets::ask(hands, lease, *tenant, workload.secrets.as_ref()).await {
+        Ok(secrets) => secrets,
+        Err(NotReady::Later(why)) => {
+            tracing::info!(lease = %lease.short(), why, "the guest waits for its secrets");
+            return Outcome::Again(None);
+        }
+        Err(NotReady::Never(workload, detail)) => return failed(workload, detail),
+    };
     let scratch = resources.disk.saturating_sub(volumes_room(&workload.volumes));
     let spec = GuestSpec {
         id: guest(lease),
@@ -163,11 +172,12 @@ async fn start(
         cwd: options.cwd.clone().unwrap_or_else(|| prepared.config.cwd.clone()),
         user: options.user.clone().unwrap_or_else(|| prepared.config.user.clone()),
         hostname: options.hostname.clone().unwrap_or_else(|| format!("guest-{}", lease.short())),
-        limits: limits(&Resources { disk: scratch, ..*resources }, io_rate),
+        limits: limits(&Resources { disk: scratch, ..*resources }, *io_rate),
         mounts,
         devices,
-        network: Network { policy: workload.network.clone(), rate: network_rate },
-        grace: Grace { freeze: Grace::default().freeze, stop: grace.into() },
+        secrets,
+        network: Network { policy: workload.network.clone(), rate: *network_rate },
+        grace: Grace { freeze: Grace::default().freeze, stop: (*grace).into() },
         run: settings(options, &prepared.config),
     };
     match hands.guests.start(&spec).await {

@@ -82,7 +82,8 @@ fn kept(path: &Path, device: &Key, peer: PeerKey) -> Result<Option<Signed<Device
     Ok(ours.then_some(certificate))
 }
 
-fn seed(path: &Path) -> Result<[u8; 32], Fault> {
+/// The 32 bytes in a key file, which is made where it lacks.
+pub fn seed(path: &Path) -> Result<[u8; 32], Fault> {
     match fs::read_to_string(path) {
         Ok(text) => {
             let mut seed = [0; 32];

@@ -29,6 +29,7 @@ mod outbox;
 mod people;
 mod rent;
 mod run;
+mod secrets;
 mod serve;
 mod session;
 mod settings;

@@ -8,9 +8,10 @@ use engine::lease::Outcome;
 use engine::lease::choice::rivals;
 use engine::market::{Found, Match, Miss, Query, search};
 use engine::{Input, Reply};
+use machine::guest::Secret;
 use machine::image::Digest;
 use model::Request;
-use model::document::RunOptions;
+use model::document::{RunOptions, Secrets};
 use model::message::{MOST_FAILED, Passed};
 use model::{
     Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
@@ -54,6 +55,8 @@ pub struct Rent {
     pub volumes: Vec<Volume>,
     /// Devices of the host, by the names in its offer.
     pub devices: Vec<String>,
+    /// Files that the guest alone may read.
+    pub secrets: Vec<Secret>,
     /// Only this host.
     pub host: Option<DeviceId>,
     /// The least score, in thousandths.
@@ -72,6 +75,17 @@ impl NodeHandle {
     /// # Errors
     /// Why no lease came about: nothing was agreed then, and nothing is owed.
     pub async fn rent(&self, rent: Rent) -> Result<Id<Lease>, Error> {
+        // Sealed before anybody is asked, and held until there is a lease that names them.
+        let (secrets, held) = self.keep_secrets(&rent.secrets)?.unzip();
+        let rented = self.rent_with(rent, secrets).await;
+        if held.is_some() && rented.is_err() {
+            drop(held);
+            self.forget_secrets().await?;
+        }
+        rented
+    }
+
+    async fn rent_with(&self, rent: Rent, secrets: Option<Secrets>) -> Result<Id<Lease>, Error> {
         let image =
             self.images().resolve(&rent.image)?.ok_or_else(|| Error::UnknownImage(rent.image.clone()))?;
         let mut ports = Vec::new();
@@ -94,6 +108,7 @@ impl NodeHandle {
             pieces: Some(self.pieces(image.digest).await?),
             volumes: rent.volumes.clone(),
             devices: rent.devices.clone(),
+            secrets,
         };
         self.have_volume_keys(&rent.volumes)?;
         let query = self.query(&rent, &image.platform.architecture);
@@ -151,6 +166,7 @@ impl NodeHandle {
     pub fn query(&self, rent: &Rent, arch: &str) -> Query {
         Query {
             volumes: !rent.volumes.is_empty(),
+            secrets: !rent.secrets.is_empty(),
             devices: rent.devices.clone(),
             resources: rent.resources,
             term: rent.term,

@@ -7,6 +7,7 @@ use crate::execute::{Hands, Outcome, ended, execute};
 use crate::forward::Forwards;
 use crate::handle::{Name, NodeHandle, Shared};
 use crate::outbox::Outbox;
+use crate::secrets::Sealed;
 use crate::serve::{guest, judge, serve};
 use crate::stats::{self, Sampler};
 use crate::{Config, Error, Event, Fault, isolation, keys};
@@ -23,7 +24,7 @@ use machine::volume::Volumes;
 use model::envelope::Claim;
 use model::message::Passed;
 use model::{
-    Answer, Document, Id, Invalid, Lease, Lending, Offer, PeerKey, Person, Phase, Policy, Profile,
+    Answer, Document, Id, Invalid, Lease, Lending, Nonce, Offer, PeerKey, Person, Phase, Policy, Profile,
     ReasonKind, Request, Response, Sandbox, Side, Signed, Span, Tested,
 };
 use net::NetEvent;
@@ -110,6 +111,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         searches: Arc::default(),
         sampler: Arc::new(Sampler::new(clock)),
         volume_keys: config.data.join("keys/volumes"),
+        sealed: Sealed::of(&config.data),
     };
     let core = Core {
         clock,
@@ -133,7 +135,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let identity = core.engine.identity().clone();
     let runtime = hands.guests.runtime().map(Runtime::description).unwrap_or_default();
     let tested = isolation::last(&config.data, &runtime);
-    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes: crate::volumes::possible() };
+    let sandbox =
+        Sandbox { runtime, user_namespace: true, tested, volumes: crate::volumes::possible(), secrets: true };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,
@@ -145,6 +148,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         friends: BTreeSet::new(),
         wants: Wants::default(),
         looks,
+        bundles: BTreeSet::new(),
     };
     if node.core.store.head() > snapshot + LONG_WAY {
         node.core.snapshot_now();
@@ -210,6 +214,8 @@ struct Loop {
     /// What is looked at of the owner, and who looks.
     wants: Wants,
     looks: std::sync::mpsc::Sender<Wants>,
+    /// The sealed secrets that leases and asks name.
+    bundles: BTreeSet<Nonce>,
 }
 
 impl Loop {
@@ -265,6 +271,7 @@ impl Loop {
         }
         self.look_after_the_owner();
         self.give_up_fetches();
+        self.forget_secrets(false);
         self.hold_on_to_parties();
     }
 
@@ -314,6 +321,16 @@ impl Loop {
                 net.release(*peer).await;
             }
         });
+    }
+
+    /// Secrets whose lease is over are not kept on: at once where that has changed, or `anyway`. Here and in no task of its own,
+    /// where a lease could come to name what is just being removed.
+    fn forget_secrets(&mut self, anyway: bool) {
+        let named = self.core.engine.state().lease.secrets();
+        if anyway || named != self.bundles {
+            tokio::task::block_in_place(|| self.hands.sealed.keep_only(&named));
+            self.bundles = named;
+        }
     }
 
     /// An image whose lease is over is not fetched on. What came of it is kept.
@@ -611,6 +628,7 @@ impl Loop {
         self.reconcile_guests().await;
         // It asks the loop, so it cannot be waited for here.
         tokio::spawn(crate::volumes::tidy(self.hands.clone()));
+        self.forget_secrets(true);
         self.publish();
         self.find_friends();
         let now = self.core.now();

@@ -7,11 +7,11 @@ use crate::execute::Hands;
 use crate::fetch::{digest, give};
 use crate::logs::LogWish;
 use crate::volumes::{self, Granted};
-use crate::{neighbours, session, stats};
+use crate::{neighbours, secrets, session, stats};
 use engine::Engine;
 use machine::guest::GuestId;
 use model::message::{StreamAnswer, StreamHead};
-use model::{Id, ImageDigest, Lease, ObjectId, PeerKey, Side};
+use model::{Id, ImageDigest, Lease, Nonce, ObjectId, PeerKey, Side};
 use net::IncomingStream;
 use std::io::{Seek, SeekFrom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
@@ -41,6 +41,8 @@ pub enum Allowed {
     Volume(Granted),
     /// The key of a volume of ours.
     VolumeKey(String),
+    /// The values of these secrets of ours.
+    Secrets(Nonce),
     /// The pieces of the image of a lease.
     Pieces(ImageDigest),
     /// The pieces of an image that a neighbour wants, if we have it and the owner lets neighbours have it.
@@ -91,6 +93,10 @@ pub fn judge(engine: &Engine, from: PeerKey, head: &StreamHead) -> Result<Allowe
             })?;
             Allowed::VolumeKey(name.clone())
         }
+        StreamHead::Secrets { lease } => {
+            let secrets = ours(lease)?.contract.workload.secrets.as_ref();
+            Allowed::Secrets(secrets.ok_or(StreamAnswer::NotYours)?.bundle)
+        }
     })
 }
 
@@ -120,6 +126,7 @@ pub async fn serve(hands: Hands, stream: IncomingStream, allowed: Result<Allowed
         Ok(Allowed::Blob(image, part, from)) => blob_stream(&hands, stream, image, part, from).await,
         Ok(Allowed::Volume(granted)) => volumes::serve(&hands, stream, granted).await,
         Ok(Allowed::VolumeKey(name)) => volumes::give_key(&hands, stream, &name).await,
+        Ok(Allowed::Secrets(bundle)) => secrets::give(&hands, stream, bundle).await,
         Ok(Allowed::Pieces(image)) => pieces_stream(&hands, stream, &image).await,
         Ok(Allowed::Neighbour(peer, want)) => neighbours::serve(&hands, stream, peer, want).await,
         Err(answer) => stream.refuse(answer).await,

@@ -2,6 +2,8 @@
 
 #[path = "walk/owner.rs"]
 mod owner;
+#[path = "walk/secrets.rs"]
+mod secrets;
 #[path = "walk/tenant.rs"]
 mod tenant;
 
@@ -36,6 +38,14 @@ fn main() {
         trial("an_image_comes_from_whoever_has_it", an_image_comes_from_whoever_has_it),
         trial("a_tenant_s_datagrams_reach_a_port", a_tenant_s_datagrams_reach_a_port),
         trial("a_volume_outlives_its_lease", a_volume_outlives_its_lease),
+        trial(
+            "a_secret_reaches_the_guest_and_nothing_else",
+            secrets::a_secret_reaches_the_guest_and_nothing_else,
+        ),
+        trial(
+            "a_secret_that_is_gone_is_the_tenant_s_fault",
+            secrets::a_secret_that_is_gone_is_the_tenant_s_fault,
+        ),
         trial("a_price_above_the_cap_is_no_deal", a_price_above_the_cap_is_no_deal),
         trial(
             "a_command_that_is_not_there_is_the_tenant_s_fault",
@@ -148,6 +158,7 @@ fn rent(command: &[&str]) -> Rent {
         min_trust: 0,
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         ports: Vec::new(),
         network: NetworkPolicy::None,
         options: model::document::RunOptions::default(),
@@ -233,13 +244,7 @@ async fn a_guest_s_whole_life() {
     let pair = Pair::meet().await;
     let lease = pair.run(&["sh", "-c", "echo $GREETING; sleep 2.5; exit 3"]).await.expect("a lease");
     until(&pair.tenant, lease, Phase::is_live).await;
-    let mut logs =
-        pair.tenant.logs(lease, LogWish { follow: true, ..LogWish::default() }).await.expect("output");
-    let mut printed = Vec::new();
-    while let Some(piece) = logs.next().await.expect("a piece") {
-        printed.extend(piece);
-    }
-    assert_eq!(String::from_utf8(printed).expect("text"), "hello\n");
+    assert_eq!(printed(&pair.tenant, lease).await, "hello\n");
     let ended = until(&pair.tenant, lease, Phase::is_ended).await;
     assert_eq!(ended, Phase::Ended(EndReason::Exited { code: 3 }));
 
@@ -273,6 +278,16 @@ async fn a_guest_s_whole_life() {
     }
     let again = pair.tenant.rate(lease, [1, 1, 1], String::new()).await.expect_err("once is enough");
     assert_eq!(again.code(), "rated_already");
+}
+
+/// All that a guest prints until its end.
+async fn printed(node: &NodeHandle, lease: Id<Lease>) -> String {
+    let mut logs = node.logs(lease, LogWish { follow: true, ..LogWish::default() }).await.expect("output");
+    let mut printed = Vec::new();
+    while let Some(piece) = logs.next().await.expect("a piece") {
+        printed.extend(piece);
+    }
+    String::from_utf8(printed).expect("text")
 }
 
 async fn trust(node: &NodeHandle, person: model::PersonId) -> u32 {

@@ -68,7 +68,13 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         share,
         speed: Speed { core: 1_000, cores: 1_000, memory: 1_000, disk: 1_000 },
         arch: "amd64".to_owned(),
-        sandbox: Sandbox { runtime: "crun".to_owned(), user_namespace: true, tested: None, volumes: false },
+        sandbox: Sandbox {
+            runtime: "crun".to_owned(),
+            user_namespace: true,
+            tested: None,
+            volumes: false,
+            secrets: false,
+        },
         customs: None,
     });
     let offer = offer.unwrap();
@@ -84,6 +90,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
         pieces: None,
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: None,
     };
     let (nonce, issued, expires) = (Nonce([5; 16]), NOW, NOW + Span::seconds(30));
     let cap = Rate::hourly(model::Amount::new(100_000, EUR));

@@ -4,7 +4,9 @@ use super::page;
 use crate::door::{Door, Names, find_host};
 use crate::pack::{self, Pack};
 use crate::problem::{Body, Params, Problem};
-use crate::shapes::{Ago, Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish};
+use crate::shapes::{
+    Ago, Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish, SecretWish,
+};
 use axum::Json;
 use axum::body::Body as Content;
 use axum::extract::{Path, State};
@@ -51,6 +53,7 @@ pub async fn rent(
         min_trust: wish.min_trust,
         volumes,
         devices: wish.devices,
+        secrets: wish.secrets.into_iter().map(SecretWish::read).collect::<Result<_, _>>()?,
         network: (&wish.network).try_into()?,
         options: wish.options.into(),
         ports: wish.ports.iter().map(|port| (*port).into()).collect(),

@@ -68,6 +68,7 @@ pub async fn search(State(door): State<Door>, Body(query): Body<Query>) -> Resul
 fn read(core: &Core, query: &Query, me: DeviceId) -> Result<market::Query, Problem> {
     Ok(market::Query {
         volumes: false,
+        secrets: false,
         devices: query.devices.clone(),
         resources: node::model::Resources {
             cpu_millis: query.cpu_millis,

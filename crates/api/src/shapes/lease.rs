@@ -6,6 +6,7 @@ use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
 use super::run::RunOptions;
+use super::secret::{SecretName, SecretWish, unseen};
 use super::volume::Volume;
 use node::engine::lease::Lease as Stands;
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
@@ -53,6 +54,9 @@ pub struct RentWish {
     /// Devices of the host that the guest is to have, by the names in its offer.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Files that the guest alone may read, in /run/secrets.
+    #[serde(default, deserialize_with = "unseen", skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretWish>,
     /// Ports of this computer that shall lead into the guest.
     #[serde(default)]
     pub ports: Vec<Port>,
@@ -338,6 +342,9 @@ pub struct Workload {
     /// Devices of the host, by the names in its offer.
     #[serde(default)]
     pub devices: Vec<String>,
+    /// Files that the guest alone may read, in /run/secrets: their names, and nothing more.
+    #[serde(default)]
+    pub secrets: Vec<SecretName>,
 }
 
 impl From<&model::Workload> for Workload {
@@ -353,6 +360,7 @@ impl From<&model::Workload> for Workload {
             network: (&workload.network).into(),
             volumes: workload.volumes.iter().map(Volume::from).collect(),
             devices: workload.devices.clone(),
+            secrets: workload.secrets.iter().flat_map(|secrets| &secrets.named).map(Into::into).collect(),
         }
     }
 }

@@ -21,6 +21,7 @@ mod peer;
 mod people;
 mod reputation;
 mod run;
+mod secret;
 mod selftest;
 mod session;
 mod settings;
@@ -58,6 +59,7 @@ pub use people::{
 };
 pub use reputation::{Aspect, Reputation, Score};
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
+pub use secret::{SecretEncoding, SecretName, SecretReaders, SecretWish};
 pub use selftest::{Isolation, Probe, Tested};
 pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
 pub use settings::{Settings, SettingsWish};

@@ -23,6 +23,7 @@ pub mod ps;
 pub mod reputation;
 pub mod run;
 pub mod run_options;
+pub mod secret;
 pub mod selftest;
 pub mod settings;
 pub mod settle;

@@ -7,6 +7,7 @@ use crate::command::image;
 use crate::command::lease::guest_port;
 use crate::command::market::PayMode;
 use crate::command::run_options::OptionArgs;
+use crate::command::secret::secrets;
 use crate::desk::Desk;
 use crate::fail::{Failure, INTERRUPTED};
 use crate::interrupt::Interrupt;
@@ -52,6 +53,11 @@ pub struct RunArgs {
     /// A variable for the guest; NAME alone passes on the value here. May be given several times.
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = parse::variable)]
     env: Vec<String>,
+    /// A file that the guest alone may read, as /run/secrets/NAME: id=NAME,src=FILE (- for the standard input) or
+    /// id=NAME,env=VARIABLE; and mode=0444 for every user of the guest, not only its program's. Its value stands in no lease, no
+    /// record and no log, and is sealed here until the lease has ended. May be given several times.
+    #[arg(long = "secret", value_name = "SECRET")]
+    secrets: Vec<String>,
     /// Only this host: its name, or the first digits of its device, person or peer.
     #[arg(long, value_name = "HOST")]
     on: Option<String>,
@@ -72,6 +78,7 @@ pub struct RunArgs {
 
 /// Rents, runs, follows.
 pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
+    let secrets = secrets(&args.secrets, args.run.interactive)?;
     let image = image::have(desk, &args.image).await?;
     let mut interrupt = Interrupt::listen()?;
     // Before the lease is there, so that nothing of it is missed.
@@ -91,6 +98,7 @@ pub async fn run(desk: &Desk<'_>, args: RunArgs) -> Done {
         min_trust: args.min_trust,
         volumes: args.volumes,
         devices: args.devices,
+        secrets,
         ports: args.ports,
         network: args.net,
     };

@@ -186,6 +186,7 @@ async fn rent(tenant: &Node, found: &Match, story: &Story<'_>, facts: &mut Facts
         options: Default::default(),
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: Vec::new(),
         ports: vec![Port { local: 0, guest: GUEST_PORT, protocol: Protocol::Tcp }],
         network: Network::None,
     };

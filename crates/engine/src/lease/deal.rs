@@ -159,6 +159,9 @@ pub fn quote(
     if !volumes.is_empty() && !offer.sandbox.volumes {
         return Err(Refusal::NoVolumes.into());
     }
+    if ask.terms.workload.secrets.is_some() && !offer.sandbox.secrets {
+        return Err(Refusal::NoSecrets.into());
+    }
     if let Some(volume) = state.lease.volume_in_use(tenant.party.person, volumes) {
         return Err(Refusal::VolumeInUse { volume }.into());
     }

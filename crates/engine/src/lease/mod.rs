@@ -20,6 +20,7 @@ pub mod holds;
 mod refusal;
 mod renewal;
 mod run;
+mod secret;
 mod volume;
 mod want;
 

@@ -99,6 +99,9 @@ pub enum Refusal {
     /// This host has no volumes.
     #[error("guests have no volumes here")]
     NoVolumes,
+    /// This host has no secrets for its guests.
+    #[error("guests have no secrets here")]
+    NoSecrets,
     /// One guest at a time.
     #[error("the volume {volume} is in use by another lease of yours here")]
     VolumeInUse {
@@ -204,6 +207,7 @@ impl Refusal {
             Refusal::NoDevice { .. } => "no_device",
             Refusal::DeviceInUse { .. } => "device_in_use",
             Refusal::NoVolumes => "no_volumes",
+            Refusal::NoSecrets => "no_secrets",
             Refusal::VolumeInUse { .. } => "volume_in_use",
             Refusal::UnknownQuote => "unknown_quote",
             Refusal::Differs(_) => "answer_differs",
@@ -241,7 +245,9 @@ impl Refusal {
             Refusal::TermTooLong { .. } => "Ask for a shorter --time, and renew later.",
             Refusal::NoDevice { .. } => "`sublet market --device NAME` shows who lends it.",
             Refusal::DeviceInUse { .. } => "Wait, or take another offer: `sublet market --device NAME`.",
-            Refusal::NoVolumes => "Take an offer of a machine that has them: `sublet market`.",
+            Refusal::NoVolumes | Refusal::NoSecrets => {
+                "Take an offer of a machine that has them: `sublet market`."
+            }
             Refusal::VolumeInUse { .. } => "Stop that lease first: `sublet ps` shows it.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",
             Refusal::UnknownQuote => "Ask again.",

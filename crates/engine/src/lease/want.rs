@@ -1,6 +1,7 @@
 //! What should be going on for each ask and lease, as it follows from where they stand.
 
 use super::{Lease, Outcome, State, choice, deal, run};
+use crate::effect::Start;
 use crate::{Effect, Topic};
 use model::message::Request;
 use model::{Phase, Share, Side, Span, Terms, Timestamp};
@@ -89,15 +90,16 @@ fn host(lease: &Lease, share: Option<&Share>, now: Timestamp, effects: &mut Vec<
             // One that is lent no longer is missing here, and the guest does not start.
             let lent = share.into_iter().flat_map(|share| &share.devices);
             let devices = lent.filter(|lent| workload.devices.contains(&lent.name)).cloned().collect();
-            effects.push(Effect::Start {
+            effects.push(Effect::Start(Start {
                 lease: id,
                 workload,
                 resources,
                 network_rate,
                 io_rate,
                 devices,
+                tenant: lease.peer,
                 grace: ALONE,
-            });
+            }));
         }
         Phase::Running | Phase::Throttled { .. } => {
             if lease.slowed {

@@ -22,6 +22,8 @@ pub struct Query {
     pub network: NetworkPolicy,
     /// Whether the guest is to have volumes.
     pub volumes: bool,
+    /// Whether the guest is to have secrets.
+    pub secrets: bool,
     /// Devices that the guest is to have, by the names in the offer.
     pub devices: Vec<String>,
     /// Only offers of this device.
@@ -95,6 +97,8 @@ pub enum Miss {
     },
     /// Its guests have no volumes.
     NoVolumes,
+    /// Its guests have no secrets.
+    NoSecrets,
     /// It does not lend such a device.
     NoDevice {
         /// Its name.
@@ -188,6 +192,7 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
             .find(|wanted| share.devices.iter().all(|lent| lent.name != **wanted))
             .map(|device| Miss::NoDevice { device: device.clone() }),
         (query.volumes && !offer.sandbox.volumes).then_some(Miss::NoVolumes),
+        (query.secrets && !offer.sandbox.secrets).then_some(Miss::NoSecrets),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
         // Acquaintance goes both ways: whoever's owner I know, I take to know me.
@@ -230,6 +235,7 @@ impl Miss {
             Miss::OtherArch => "other_arch",
             Miss::OutOfReach { .. } => "out_of_reach",
             Miss::NoVolumes => "no_volumes",
+            Miss::NoSecrets => "no_secrets",
             Miss::NoDevice { .. } => "no_device",
             Miss::TooSlow { .. } => "too_slow",
             Miss::TooLittleTrust { .. } => "too_little_trust",
@@ -260,6 +266,7 @@ impl Miss {
             }
             Miss::NoDevice { device } => format!("it lends no device {device}: go without --device"),
             Miss::NoVolumes => "its guests have no volumes: go without -v".to_owned(),
+            Miss::NoSecrets => "its Sublet knows of no secrets yet: go without --secret".to_owned(),
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
             Miss::TooLittleTrust { trust } => {
                 format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)

@@ -3,7 +3,7 @@
 use super::node::{Died, Node};
 use super::pretend::Goes;
 use super::{HOST, World};
-use engine::effect::Key;
+use engine::effect::{Key, Start};
 use engine::input::Machine;
 use engine::{Effect, Input, Refusal, Reply, Topic};
 use model::{Id, Lease, PeerKey, Phase, Request, Response, Side, Span, Timestamp};
@@ -119,7 +119,7 @@ impl World {
                 return self.send(node, life, *to, *topic, request.clone());
             }
             Effect::Fetch { .. } => machine.fetching,
-            Effect::Start { .. } => machine.starting,
+            Effect::Start(_) => machine.starting,
             Effect::Stop(_) => Goes::Well(machine.stopping),
             Effect::Freeze(..)
             | Effect::Thaw(..)
@@ -149,7 +149,7 @@ impl World {
         };
         let news = match effect {
             Effect::Fetch { lease, .. } => failed(lease, machine.fetching).or(Some(Machine::Fetched(lease))),
-            Effect::Start { lease, .. } => failed(lease, machine.starting).or_else(|| {
+            Effect::Start(Start { lease, .. }) => failed(lease, machine.starting).or_else(|| {
                 machine.start(now, lease);
                 // The lease may have ended while its guest was being started: a stray is stopped.
                 if engine.state().lease.get(lease).is_none_or(|lease| lease.phase.is_ended()) {

@@ -86,8 +86,18 @@ impl World {
 
     /// Another node's owner lends something, and says so.
     pub fn lend_as(&mut self, node: usize, share: Option<Share>) {
-        let sandbox =
-            Sandbox { runtime: "pretend 1".to_owned(), user_namespace: true, tested: None, volumes: false };
+        let sandbox = Sandbox {
+            runtime: "pretend 1".to_owned(),
+            user_namespace: true,
+            tested: None,
+            volumes: false,
+            secrets: true,
+        };
+        self.lend_with(node, share, sandbox);
+    }
+
+    /// The same, with guests kept like this.
+    pub fn lend_with(&mut self, node: usize, share: Option<Share>, sandbox: Sandbox) {
         let publish = Owner::Publish { addresses: Vec::new(), sandbox, name: "host".to_owned() };
         for command in [Owner::Measured(speed()), Owner::Share(share), publish] {
             self.wish(node, Input::Owner(command)).expect("the host lives").unwrap();

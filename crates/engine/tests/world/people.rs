@@ -83,6 +83,7 @@ pub fn wish() -> AskTerms {
             pieces: None,
             volumes: Vec::new(),
             devices: Vec::new(),
+            secrets: None,
         },
         resources: ONE_CORE,
         term: Span::minutes(10),

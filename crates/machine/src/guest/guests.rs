@@ -7,15 +7,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as StdSocket;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -30,6 +30,7 @@ use super::log::{self, LogChunk};
 use super::processes::{self, Processes};
 use super::record::{Ending, GuestDir, Loss, Orders, Usage};
 use super::runtime::Runtime;
+use super::secrets;
 use super::spec::{GuestId, GuestSpec, Limits};
 use super::supervisor::RUNNING;
 use super::watch::{ANSWER_WITHIN, Shared, Starting, ask};
@@ -382,29 +383,35 @@ impl Guests {
     }
 
     async fn launch(&self, dir: &GuestDir, orders: &Orders, lock: File) -> Result<(), GuestError> {
-        let id = orders.spec.id;
+        let (id, secrets) = (orders.spec.id, &orders.spec.secrets);
         let log = dir.supervisor_log().doing("open the supervisor's log")?;
         let [program, arguments @ ..] = self.supervisor.as_slice() else { return Err(GuestError::NoRuntime) };
+        let (ours, theirs) = StdSocket::pair().doing("make a socket to the guest's supervisor")?;
         let mut child = Command::new(program)
             .args(arguments)
             .arg(id.to_string()) // for people who look at the list of processes
             .current_dir(dir.path())
             .env_clear()
             .stdin(lock)
-            .stdout(Stdio::piped())
+            .stdout(OwnedFd::from(theirs))
             .stderr(log)
             .spawn()
             .doing("start the guest's supervisor")?;
-        let mut said = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            let mut stdout = stdout.take(RUNNING.len() as u64);
-            let within = timeout(START_WITHIN, stdout.read_to_end(&mut said)).await;
-            if within.is_err() {
-                let _ = child.kill().await;
-                return Err(GuestError::Unresponsive { id, doing: "start it", within: START_WITHIN });
-            }
-        }
-        if said == RUNNING {
+        let talk = async {
+            ours.set_nonblocking(true)?;
+            let mut socket = UnixStream::from_std(ours)?;
+            // A supervisor that is gone says why in its directory.
+            let _ = socket.write_all(secrets::handed_over(secrets).bytes()).await;
+            let mut said = Vec::new();
+            socket.take(RUNNING.len() as u64).read_to_end(&mut said).await?;
+            Ok::<_, io::Error>(said)
+        };
+        let Ok(said) = timeout(START_WITHIN, talk).await else {
+            let _ = child.kill().await;
+            return Err(GuestError::Unresponsive { id, doing: "start it", within: START_WITHIN });
+        };
+        // A socket that was closed before all was read from it breaks, where a pipe would only end.
+        if said.is_ok_and(|said| said == RUNNING) {
             // A short guest may be gone already; then its supervisor's end says so.
             let line = match self.shared.call(&id)? {
                 Some(line) => ask(id, &line, Request::Watch, "accept us").await?.map(|_| line),

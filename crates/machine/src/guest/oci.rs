@@ -9,6 +9,7 @@ use super::nodes;
 use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
+use super::secrets;
 use super::settings::{Settings, Tmpfs};
 use super::spec::{GuestSpec, Limits};
 
@@ -150,7 +151,8 @@ fn mounts(orders: &Orders) -> Vec<Value> {
         mount(&tmpfs.path, "tmpfs", &["nosuid", "nodev", "mode=1777", &size, &inodes])
     };
     let devices = nodes::mounts(&spec.devices, &orders.ids);
-    usual.into_iter().chain(spec.run.tmpfs.iter().map(in_memory)).chain(devices).collect()
+    let in_memory = spec.run.tmpfs.iter().map(in_memory);
+    usual.into_iter().chain(in_memory).chain(devices).chain(secrets::mounts(&spec.secrets)).collect()
 }
 
 pub(super) fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {

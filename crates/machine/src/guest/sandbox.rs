@@ -12,6 +12,7 @@
 //! /mnt/l0 ..  the image's layers, read-only, lowest first
 //! /mnt/top    what the guest writes: a file system of a fixed size, on the disk or in memory
 //! /mnt/devices  nodes of devices that it has
+//! /mnt/secrets  its secrets, in memory
 //! /mnt/root   all of them, laid over each other, and volumes in it
 //! ```
 
@@ -45,6 +46,7 @@ use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
 use super::nodes::NODES;
 use super::record::Orders;
+use super::secrets::{self, Secret};
 use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
 use super::writable::{UPPER, WORK};
@@ -84,6 +86,8 @@ pub struct Inheritance {
     pub disk: Option<OwnedFd>,
     /// Its device nodes, if it has any of its own.
     pub nodes: Option<OwnedFd>,
+    /// Its secrets, with their values.
+    pub secrets: Vec<Secret>,
 }
 
 /// From the supervisor: the process has its ids.
@@ -142,11 +146,11 @@ fn clone_mount(layer: &Path) -> Result<OwnedFd, StartError> {
 
 /// Runs in the first process, which becomes the guest's warden. What goes wrong before is told to the supervisor.
 pub fn enter(orders: &Orders, inheritance: Inheritance) -> ! {
-    let Inheritance { entrance, channel, layers, volumes, disk, nodes, stdio } = inheritance;
+    let Inheritance { entrance, channel, layers, volumes, disk, nodes, stdio, secrets } = inheritance;
     let limited = entrance.join().map_err(StartError::sandbox("put the guest under its limits"));
     let begun = limited
         .and_then(|()| let_go(&channel, layers.as_deref(), volumes.iter().chain(&disk).chain(&nodes), &stdio))
-        .and_then(|()| build(orders, channel.as_fd(), layers, volumes, (disk, nodes)))
+        .and_then(|()| build(orders, channel.as_fd(), layers, volumes, (disk, nodes), secrets))
         .and_then(|root| Warden::begin(orders, channel.as_fd(), root, stdio));
     match begun {
         Ok(mut warden) => process::exit(warden.stay()),
@@ -185,6 +189,7 @@ fn build(
     layers: Option<Vec<OwnedFd>>,
     volumes: Vec<OwnedFd>,
     (disk, nodes): (Option<OwnedFd>, Option<OwnedFd>),
+    secrets: Vec<Secret>,
 ) -> Result<OwnedFd, StartError> {
     if !matches!(wire::receive::<String>(channel), Ok(Some((word, _))) if word == GO) {
         process::exit(1);
@@ -212,6 +217,8 @@ fn build(
         place(groups, GROUPS).map_err(StartError::sandbox("show the control groups to a test"))?;
     }
     let user = furnish(orders, root.as_fd(), &volumes)?;
+    secrets::lay_down(&secrets, &user).map_err(StartError::sandbox("lay down the guest's secrets"))?;
+    drop(secrets);
     write_config(orders, &user)?;
     let scratch = File::open(".").map_err(StartError::sandbox("open the runtime's directory"))?;
     wire::send(channel, &Launch::Ok(()), Some(scratch.as_fd()))

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use model::document::SecretFile;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::mounts::Mount;
+use super::secrets::Secret;
 use super::settings::Settings;
 use super::writable::Writable;
 
@@ -101,6 +103,9 @@ pub struct GuestSpec {
     /// Devices of this machine that it has.
     #[serde(default)]
     pub devices: Devices,
+    /// Files that it alone may read. Their values are handed over when it starts, and are not part of what is written down.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
     /// What becomes of it when no node looks after it.
     pub grace: Grace,
     /// How its program is run.
@@ -194,6 +199,9 @@ pub enum SpecError {
     /// Not a host name.
     #[error("{0:?} is not a host name: 1 to 63 letters, digits and hyphens")]
     Hostname(String),
+    /// A name that leads elsewhere.
+    #[error("{0:?} is no name of a secret")]
+    Secret(String),
     /// Less than a guest needs to start at all.
     #[error("{asked} of {limit} is too little: a guest needs at least {least}")]
     TooLittle {
@@ -269,6 +277,10 @@ impl GuestSpec {
         if !is_hostname(&self.hostname) {
             return Err(SpecError::Hostname(self.hostname.clone()));
         }
+        let mut secrets = self.secrets.iter().map(|secret| &secret.file.name);
+        if let Some(name) = secrets.find(|name| !SecretFile::is_name(name)) {
+            return Err(SpecError::Secret(name.clone()));
+        }
         self.limits.check()
     }
 }
@@ -325,6 +337,7 @@ mod tests {
             network: Network::default(),
             mounts: Vec::new(),
             devices: Devices::default(),
+            secrets: Vec::new(),
             grace: Grace::default(),
             run: Settings::default(),
         }
@@ -353,6 +366,11 @@ mod tests {
         assert_eq!(refusal(|s| s.env.push("=x".into())), SpecError::Environment("=x".into()));
         assert_eq!(refusal(|s| s.cwd = "tmp".into()), SpecError::Cwd("tmp".into()));
         assert_eq!(refusal(|s| s.hostname = "a.b".into()), SpecError::Hostname("a.b".into()));
+        let outside = |s: &mut GuestSpec| {
+            let file = SecretFile { name: "../x".into(), readers: Default::default() };
+            s.secrets.push(Secret { file, value: Default::default() });
+        };
+        assert_eq!(refusal(outside), SpecError::Secret("../x".into()));
         assert!(matches!(refusal(|s| s.args.push("x".repeat(1 << 20))), SpecError::TooMuchText { .. }));
         let tiny = refusal(|s| s.limits.memory = 1);
         assert_eq!(tiny, SpecError::TooLittle { limit: LimitName::Memory, asked: 1, least: 16 << 20 });

@@ -178,6 +178,7 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         grace: Grace { freeze: Duration::from_secs(30), stop: Duration::from_secs(5) },
         mounts: Vec::new(),
         devices: Default::default(),
+        secrets: Vec::new(),
     }
 }
 

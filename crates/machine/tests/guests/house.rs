@@ -71,6 +71,7 @@ impl House {
             network: Network::default(),
             mounts: Vec::new(),
             devices: Default::default(),
+            secrets: Vec::new(),
             grace: Grace::default(),
             run: Settings::default(),
         }
@@ -149,6 +150,11 @@ impl House {
     pub fn write_to(&mut self, writable: Writable) {
         let (guests, events) = open(&self.dir.path().join("guests"), self.town.clone());
         (self.guests, self.events) = (guests.with_writable(writable), events);
+    }
+
+    /// Where the node has what it knows of its guests.
+    pub fn dir_of_guests(&self) -> PathBuf {
+        self.dir.path().join("guests")
     }
 
     /// What the kernel calls the file of a guest's disk, while a loop device has it.

@@ -14,6 +14,7 @@ mod isolation;
 mod layer;
 mod limits;
 mod network;
+mod secrets;
 mod siege;
 #[path = "../unpacking/stack.rs"]
 mod stack;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         copying::trials(),
         devices::trials(),
         network::trials(),
+        secrets::trials(),
         siege::trials(),
         stats::trials(),
         systems::trials(),

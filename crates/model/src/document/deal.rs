@@ -6,6 +6,7 @@ use super::offer::{Mode, Terms};
 use super::person::{DeviceCertificate, Party};
 use super::pieces::Pieces;
 use super::run::RunOptions;
+use super::secret::Secrets;
 use super::volume::{Volume, check_volumes, volumes_room};
 use super::{is_plain, require, signed_by};
 use crate::Offer;
@@ -106,11 +107,15 @@ pub struct Workload {
     /// Devices of the host that the guest is to have, by the names in its offer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
+    /// Files that the guest alone may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Secrets>,
 }
 
 impl Workload {
     fn check(&self, resources: &Resources) -> Result<(), Invalid> {
         check_names(self.devices.iter().map(String::as_str))?;
+        self.secrets.as_ref().map_or(Ok(()), Secrets::check)?;
         check_volumes(&self.volumes)?;
         require(
             volumes_room(&self.volumes) <= resources.disk,

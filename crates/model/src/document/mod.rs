@@ -10,6 +10,7 @@ mod pieces;
 mod rating;
 mod release;
 mod run;
+mod secret;
 mod settlement;
 mod tested;
 mod volume;
@@ -27,6 +28,7 @@ pub use release::{
     ALL, Channel, LARGEST_PACKAGE, NotAVersion, Package, PackageKind, Release, Stage, Version,
 };
 pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
+pub use secret::{Readers, SecretFile, Secrets};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use tested::Tested;
 pub use volume::{Volume, is_volume_name, volumes_room};

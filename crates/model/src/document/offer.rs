@@ -114,6 +114,9 @@ pub struct Sandbox {
     /// Whether guests can have volumes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub volumes: bool,
+    /// Whether guests can have secrets. A program that knows of none would read past them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secrets: bool,
 }
 
 /// For whom an offer is.

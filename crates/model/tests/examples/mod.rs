@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each of its users needs a part")]
 
-use model::document::{Channel, LentDevice, Package, PackageKind, Stage};
+use model::document::{Channel, LentDevice, Package, PackageKind, Readers, SecretFile, Secrets, Stage};
 use model::message::LogView;
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
@@ -114,7 +114,13 @@ pub fn offer(seq: u64) -> Signed<Offer> {
         share: share(),
         speed: speed(),
         arch: "amd64".into(),
-        sandbox: Sandbox { runtime: "crun 1.8.1".into(), user_namespace: true, tested: None, volumes: false },
+        sandbox: Sandbox {
+            runtime: "crun 1.8.1".into(),
+            user_namespace: true,
+            tested: None,
+            volumes: false,
+            secrets: false,
+        },
         customs: None,
     };
     signed(&host().device, offer)
@@ -136,6 +142,20 @@ pub fn ask_for_devices() -> Signed<Ask> {
     signed(&tenant().device, Ask { terms: AskTerms { workload, ..ask.terms }, ..ask })
 }
 
+pub fn offer_of_secrets() -> Signed<Offer> {
+    let offer = (*offer(9)).clone();
+    let sandbox = Sandbox { secrets: true, ..offer.sandbox.clone() };
+    signed(&host().device, Offer { sandbox, ..offer })
+}
+
+pub fn ask_for_secrets() -> Signed<Ask> {
+    let file = |(name, readers): (&str, Readers)| SecretFile { name: name.into(), readers };
+    let named = [("db-password", Readers::User), ("API_KEY", Readers::All)].map(file).to_vec();
+    let ask = (*ask()).clone();
+    let workload = Workload { secrets: Some(Secrets { bundle: Nonce([0x53; 16]), named }), ..workload() };
+    signed(&tenant().device, Ask { terms: AskTerms { workload, ..ask.terms }, ..ask })
+}
+
 pub fn workload() -> Workload {
     Workload {
         image: ImageDigest([0xab; 32]),
@@ -149,6 +169,7 @@ pub fn workload() -> Workload {
         pieces: None,
         volumes: Vec::new(),
         devices: Vec::new(),
+        secrets: None,
     }
 }
 
@@ -352,6 +373,8 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("ask", ask().bytes().to_vec()),
         ("offer-of-devices", offer_of_devices().bytes().to_vec()),
         ("ask-for-devices", ask_for_devices().bytes().to_vec()),
+        ("offer-of-secrets", offer_of_secrets().bytes().to_vec()),
+        ("ask-for-secrets", ask_for_secrets().bytes().to_vec()),
         ("quote", quote().bytes().to_vec()),
         ("lease", lease().first_signed().bytes().to_vec()),
         ("lease-by-host", lease().second_signed().bytes().to_vec()),
@@ -461,6 +484,7 @@ pub fn heads() -> Vec<StreamHead> {
         StreamHead::Pieces { lease: Some(lease), want: ObjectId([0x77; 32]) },
         StreamHead::Pieces { lease: None, want: ObjectId([0x77; 32]) },
         StreamHead::VolumeKey { lease, name: "db".into() },
+        StreamHead::Secrets { lease },
         StreamHead::Volume { lease, name: "db".into(), wish: VolumeWish::Show },
         StreamHead::Volume {
             lease,

@@ -54,7 +54,7 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 /// Runs this process as the supervisor of the guest in whose directory it stands.
 ///
 /// Call it first thing in `main`, before there is any thread: it forks. It never returns. Its standard input is the
-/// lock on the directory, its standard output a pipe to the node.
+/// lock on the directory, its standard output a socket to the node, from which come what is in no orders.
 pub fn supervise() -> ! {
     supervise_with(Defences::default())
 }

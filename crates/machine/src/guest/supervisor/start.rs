@@ -25,6 +25,7 @@ use crate::guest::nodes;
 use crate::guest::record::Orders;
 use crate::guest::runtime::complaint;
 use crate::guest::sandbox::{self, Inheritance, Launch};
+use crate::guest::secrets;
 use crate::guest::sys::{self, Child};
 use crate::guest::warden::Stdio;
 use crate::guest::wire;
@@ -36,6 +37,10 @@ pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors, Option<OwnedFd>)
 
 /// Starts the process that builds the sandbox and becomes the runtime.
 pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
+    let node = rustix::stdio::stdout().try_clone_to_owned().map(File::from);
+    let secrets = node
+        .and_then(|node| secrets::receive(&orders.spec.secrets, node))
+        .map_err(StartError::sandbox("take the guest's secrets from the node"))?;
     let layers = sandbox::open_layers(&orders.spec, &orders.ids)?;
     let volumes = sandbox::open_volumes(&orders.spec, &orders.ids)?;
     let disk = attach_disk(orders, group)?;
@@ -52,9 +57,11 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let Some(first) = first else {
         sandbox::enter(
             orders,
-            Inheritance { entrance, channel: theirs, layers, volumes, disk, nodes, stdio },
+            Inheritance { entrance, channel: theirs, layers, volumes, disk, nodes, stdio, secrets },
         );
     };
+    // The child has its own.
+    drop(secrets);
     let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
     let ready = mapped.and_then(|()| {
         join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
