@@ -232,6 +232,33 @@ test('a volume is seen by both sides, kept as a snapshot, and deleted for sure',
   await page.close()
 })
 
+test('a secret is typed once, reaches the guest, and is shown by its name alone', {
+  timeout: 180_000,
+}, async () => {
+  const { page, wrong } = await open()
+  await visit(page, tenant.url, 'market')
+  await page.getByLabel('Cores', { exact: true }).fill('0.25')
+  await page.getByRole('button', { name: 'Rent attic' }).click()
+  const sheet = page.getByRole('dialog')
+  await sheet.getByLabel('Image', { exact: true }).fill('busybox')
+  await sheet.getByLabel('Command').fill('sh -c "busybox sed s/pearl/PEARL/ /run/secrets/db"')
+  await sheet.getByRole('button', { name: 'Add a secret' }).click()
+  await sheet.getByLabel('Name', { exact: true }).fill('d b')
+  await sheet.getByLabel('Value', { exact: true }).fill('pearl-Zq81')
+  assert.equal(await sheet.getByLabel('Value', { exact: true }).getAttribute('type'), 'password')
+  assert.deepEqual(await violations(page), [])
+  await sheet.getByRole('button', { name: 'Rent', exact: true }).click()
+  await page.getByText('The secret “d b” cannot be').waitFor()
+  await sheet.getByLabel('Name', { exact: true }).fill('db')
+  await sheet.getByRole('button', { name: 'Rent', exact: true }).click()
+  await sheet.waitFor({ state: 'hidden' })
+  await page.getByRole('log').getByText('PEARL-Zq81').waitFor()
+  await page.getByText('db', { exact: true }).waitFor()
+  assert.ok(!(await page.content()).includes('pearl-Zq81'))
+  assert.deepEqual(wrong, [])
+  await page.close()
+})
+
 test('thresholds and electricity are the owner’s to say', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'share')

@@ -2947,6 +2947,8 @@ export interface components {
             options?: components["schemas"]["RunOptions"];
             /** @description Ports of this computer that shall lead into the guest. */
             ports?: components["schemas"]["Port"][];
+            /** @description Files that the guest alone may read, in /run/secrets. */
+            secrets?: components["schemas"]["SecretWish"][];
             /** @description For how long. */
             term: components["schemas"]["Seconds"];
             /** @description Disks that outlive the guest; they come on top of the disk. */
@@ -3151,6 +3153,37 @@ export interface components {
          * @description Seconds, exact to a thousandth.
          */
         Seconds: number;
+        /**
+         * @description How a value is written.
+         * @enum {string}
+         */
+        SecretEncoding: "text" | "base64";
+        /** @description A secret as a lease names it. */
+        SecretName: {
+            /** @description The file in /run/secrets. */
+            name: string;
+            /** @description Who in the guest may read it. */
+            readers: components["schemas"]["SecretReaders"];
+        };
+        /**
+         * @description Who in a guest may read a secret.
+         * @enum {string}
+         */
+        SecretReaders: "user" | "group" | "all";
+        /**
+         * @description A file that a guest alone may read: it finds it in /run/secrets. Its value is kept sealed on this computer until the lease has
+         *     ended, and no answer has it.
+         */
+        SecretWish: {
+            /** @description How the value is written here. */
+            encoding?: components["schemas"]["SecretEncoding"];
+            /** @description Letters, digits, `.`, `_`, `-`; at most 64. */
+            name: string;
+            /** @description Who in the guest may read it. */
+            readers?: components["schemas"]["SecretReaders"];
+            /** @description 1 byte to 64 KiB; all of a guest at most 512 KiB. */
+            value: string;
+        };
         /** @description What a program's WebSocket tells, besides its output. */
         SessionNews: "began" | {
             /**
@@ -3718,6 +3751,8 @@ export interface components {
             ports: number[];
             /** @description The image's name; empty where it has none. */
             reference: string;
+            /** @description Files that the guest alone may read, in /run/secrets: their names, and nothing more. */
+            secrets?: components["schemas"]["SecretName"][];
             /** @description The same for UDP. */
             udp_ports: number[];
             /** @description Disks that outlive the guest. */

@@ -68,6 +68,19 @@ export const market = texts({
     'Ports of the guest that shall open here, such as 80 or 8080:80.',
     'Ports des Gastes, die hier offen sein sollen, etwa 80 oder 8080:80.',
   ],
+  secrets: ['Secrets', 'Geheimnisse'],
+  secretsHint: [
+    'Files that the guest alone can read, in /run/secrets. They stand in no lease and no record; this computer keeps them sealed until the rental has ended.',
+    'Dateien, die nur der Gast lesen kann, in /run/secrets. Sie stehen in keinem Vertrag und keinem Protokoll; dieser Computer bewahrt sie versiegelt auf, bis die Miete endet.',
+  ],
+  secretName: ['Name', 'Name'],
+  secretValue: ['Value', 'Wert'],
+  addSecret: ['Add a secret', 'Geheimnis hinzufügen'],
+  noSecret: ['Remove secret {name}', 'Geheimnis {name} entfernen'],
+  badSecret: [
+    'The secret “{name}” cannot be: each needs a value and a name of its own, of letters, digits, dot, underscore and hyphen',
+    'Das Geheimnis „{name}“ geht nicht: Jedes braucht einen Wert und einen eigenen Namen aus Buchstaben, Ziffern, Punkt, Unter- und Bindestrich',
+  ],
   preview: [
     '{price} an hour, {whole} for the whole time at the most',
     '{price} je Stunde, höchstens {whole} für die ganze Zeit',

@@ -29,6 +29,7 @@ export const rentals = texts({
   promised: ['Promised', 'Zugesagt'],
   image: ['Image', 'Abbild'],
   command: ['Command', 'Befehl'],
+  secrets: ['Secrets', 'Geheimnisse'],
   network: ['May reach', 'Erreicht'],
   nothing: ['Nothing outside', 'Nichts außerhalb'],
   internet: ['The internet', 'Das Internet'],

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ports, query, typedAmount, usual, words } from './wish'
+import { ports, query, secretsOf, typedAmount, usual, words } from './wish'
 
 test('a form asks for what it says', () => {
   expect(query({ ...usual, cores: 1.5, hours: 2, cap: '0,05', mode: 'rent', trust: 50 })).toEqual({
@@ -36,6 +36,22 @@ test('ports are read as docker writes them', () => {
   })
   expect(ports('')).toEqual({ ports: [] })
   for (const bad of ['x', '0', '70000', '1:2:3', '99999:1']) expect(ports(bad)).toEqual({ bad })
+})
+
+test('a secret has a name and a value', () => {
+  const db = { name: 'db-1', value: ' kept as it is ' }
+  expect(
+    secretsOf([
+      { name: '', value: '' },
+      { ...db, name: ' db-1 ' },
+    ]),
+  ).toEqual({ secrets: [db] })
+  expect(secretsOf([])).toEqual({ secrets: [] })
+  for (const wrong of ['', 'a/b', '.hidden', 'ü', 'x'.repeat(65)]) {
+    expect(secretsOf([{ name: wrong, value: 'x' }])).toEqual({ bad: wrong })
+  }
+  expect(secretsOf([{ name: 'db', value: '' }])).toEqual({ bad: 'db' })
+  expect(secretsOf([db, db])).toEqual({ bad: 'db-1' })
 })
 
 test('a command keeps together what is quoted', () => {

@@ -59,6 +59,25 @@ export function ports(text: string): { ports: { local: number; guest: number }[]
   return { ports: found }
 }
 
+export interface TypedSecret {
+  name: string
+  value: string
+}
+
+/** Secrets as they were typed; a line that was left empty is none. The first that no guest can have is named. */
+export function secretsOf(typed: readonly TypedSecret[]): { secrets: TypedSecret[] } | { bad: string } {
+  const secrets = typed
+    .map(({ name, value }) => ({ name: name.trim(), value }))
+    .filter(({ name, value }) => name || value)
+  const bad = secrets.find(
+    ({ name, value }, at) =>
+      !/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(name) ||
+      value === '' ||
+      secrets.findIndex((other) => other.name === name) < at,
+  )
+  return bad ? { bad: bad.name } : { secrets }
+}
+
 /** A command line as words: quotes keep spaces together. */
 export function words(line: string): string[] {
   const found = line.match(/"(?:[^"\\]|\\.)*"|'[^']*'|\S+/g) ?? []
