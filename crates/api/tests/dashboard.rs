@@ -1,5 +1,7 @@
 //! What browsers get, and what pages of others do not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;

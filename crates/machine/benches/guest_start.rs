@@ -52,8 +52,8 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     events.recv().await;
 
     let (state, bundle) = (dir.path().join("state"), dir.path());
-    let bare = |program, own, name| {
-        Ok::<_, Box<dyn Error>>(Lapped::new(&[
+    let bare = |program, own, name| -> Outcome<Lapped> {
+        Lapped::new(&[
             program,
             own,
             "--root",
@@ -62,7 +62,7 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
             "--bundle",
             path_text(bundle)?,
             name,
-        ])?)
+        ])
     };
     let mut crun = bare("crun", "--cgroup-manager=disabled", "bare")?;
     let mut runc = match Command::new("runc").arg("--version").output() {

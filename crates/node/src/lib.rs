@@ -64,4 +64,5 @@ pub use store;
 #[cfg(test)]
 #[path = "../../engine/tests/world/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the engine's tests need more of it")]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test names the one case that it is about")]
 mod world;

@@ -108,7 +108,7 @@ async fn debian(mut house: House, folder: PathBuf) {
     (spec.limits.memory, spec.limits.disk, spec.limits.inodes) = (256 << 20, 128 << 20, 8 << 10);
     let started = std::time::Instant::now();
     let (printed, code) = output(&mut house, spec.clone()).await;
-    println!(
+    eprintln!(
         "{} MB compressed; made in {building:?}, unpacked in {unpacking:?}, ran for {:?}",
         image.size / 1_000_000,
         started.elapsed()
