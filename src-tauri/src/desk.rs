@@ -1,13 +1,16 @@
-//! Watches the node for the tray, keeps a node running, and does what is chosen from the menu.
+//! Watches the node for the tray and for what is news, keeps a node running, and does what is chosen from the menu.
 
 use crate::house::House;
+use crate::news::{News, Sight, Telling};
+use crate::notice::Teller;
 use crate::tray::view::{Choice, Facts, Reason, View, view};
 use crate::tray::{self, panel};
 use crate::window;
 use crate::words::{self, Language};
 use api::Client;
 use api::shapes::{
-    BucketLength, Event, Lease, Moment, Owner, OwnerState, Pause, RuleStanding, Seconds, ShareWish, Side,
+    BucketLength, Event, Inventory, Lease, Moment, Money, Owner, OwnerState, Pause, RuleStanding, Seconds,
+    ShareWish, Side, Status,
 };
 use api::{ClientError, Events};
 use jiff::tz::TimeZone;
@@ -15,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tauri::{AppHandle, Manager};
 use tauri_plugin_autostart::ManagerExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// A burst of events is one look.
@@ -27,6 +30,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often a tray is tried where none could be put up, and a node where none answers.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
 
+/// No two looks for news are closer together: nobody reads as fast as nodes deal.
+const NEWS_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long the node may take over a question for news.
+const NEWS_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long guests get to end before this program does.
 const GUESTS_END: Duration = Duration::from_secs(60);
 
@@ -34,8 +43,19 @@ const GUESTS_END: Duration = Duration::from_secs(60);
 pub struct Desk {
     pub house: Arc<House>,
     pub language: Language,
+    pub teller: Teller,
     shown: Mutex<Shown>,
     look: Notify,
+    looks: watch::Sender<Option<Arc<Look>>>,
+}
+
+/// What the node has said at one look.
+struct Look {
+    status: Status,
+    owner: Owner,
+    /// Those that have not ended, of both sides.
+    leases: Vec<Lease>,
+    earned: Vec<Money>,
 }
 
 #[derive(Default)]
@@ -45,8 +65,9 @@ struct Shown {
 }
 
 impl Desk {
-    pub fn of(house: Arc<House>, language: Language) -> Desk {
-        Desk { house, language, shown: Mutex::default(), look: Notify::new() }
+    pub fn of(house: Arc<House>, language: Language, teller: Teller) -> Desk {
+        let looks = watch::Sender::new(None);
+        Desk { house, language, teller, shown: Mutex::default(), look: Notify::new(), looks }
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
@@ -89,8 +110,11 @@ async fn follow(app: &AppHandle, client: &Client, mut events: Events) {
             },
             () = desk.look.notified() => due = Instant::now(),
             () = sleep_until(due) => {
-                match look(client, &desk.house).await {
-                    Ok(facts) => know(app, Some(facts)).await,
+                match look(client).await {
+                    Ok(look) => {
+                        know(app, Some(facts(&look, desk.house.is_own().await))).await;
+                        desk.looks.send_replace(Some(Arc::new(look)));
+                    }
                     // One that does not answer is seen by the end of its stream; one that is busy is asked again.
                     Err(error) => eprintln!("the node cannot be asked: {error}"),
                 }
@@ -106,13 +130,13 @@ fn concerns(event: &Event) -> bool {
         Event::Lease { .. }
         | Event::Receipt { .. }
         | Event::Renewal { .. }
+        | Event::Ending { .. }
         | Event::Offered
         | Event::Owner
         | Event::Payment
         | Event::Missed { .. } => true,
         Event::Fetching { .. }
         | Event::Refused { .. }
-        | Event::Ending { .. }
         | Event::Rated { .. }
         | Event::Market
         | Event::People
@@ -121,47 +145,76 @@ fn concerns(event: &Event) -> bool {
     }
 }
 
-async fn look(client: &Client, house: &House) -> Result<Facts, ClientError> {
+async fn look(client: &Client) -> Result<Look, ClientError> {
     let status = client.status().await?;
     let owner = client.owner().await?;
     let day = Moment(status.now.0 - api::node::model::Span(26 * 3_600_000));
     let earnings = client.earnings_since(BucketLength::Day, day).await?;
-    let guests = guests(client).await?;
     let today = earnings.buckets.into_iter().filter(|day| day.from <= status.now && status.now < day.until);
-    Ok(Facts {
+    let earned = today.map(|day| day.net.unwrap_or(day.gross)).collect();
+    Ok(Look { owner, leases: client.all_leases(false).await?, earned, status })
+}
+
+fn facts(look: &Look, own: bool) -> Facts {
+    let Look { status, owner, leases, earned } = look;
+    let asks_owner = |lease: &&Lease| lease.renewing.as_ref().is_some_and(|wish| wish.owner_answers);
+    let still = owner.state == OwnerState::Frozen;
+    Facts {
         lends: status.lends,
         can_lend: status.runtime.is_some(),
-        own: house.is_own().await,
+        own,
         guests: status.hosting,
-        waiting: guests
-            .iter()
-            .filter(|guest| guest.renewing.as_ref().is_some_and(|wish| wish.owner_answers))
-            .count(),
+        waiting: leases.iter().filter(|lease| lease.side == Side::Host).filter(asks_owner).count(),
         paused: owner.rules.iter().any(|rule| rule.kind == "paused" && rule.state == RuleStanding::Active),
-        reason: reason(&owner, &TimeZone::system()),
-        earned: today.map(|day| day.net.unwrap_or(day.gross)).collect(),
-    })
+        reason: owner.reason.as_ref().map(|reason| Reason::of(reason, still, clock)),
+        earned: earned.clone(),
+    }
 }
 
-fn reason(owner: &Owner, zone: &TimeZone) -> Option<Reason> {
-    let reason = owner.reason.as_ref()?;
-    let time = |at: &Moment| {
-        let at = jiff::Timestamp::from_millisecond(at.0.0).ok()?.to_zoned(zone.clone());
-        Some(format!("{:02}:{:02}", at.hour(), at.minute()))
-    };
-    Some(Reason {
-        kind: reason.kind.clone(),
-        sentence: reason.sentence.clone(),
-        until: reason.until.as_ref().and_then(time),
-        still: owner.state == OwnerState::Frozen,
-    })
+/// As the clocks of this place show it.
+fn clock(at: &Moment) -> String {
+    let at = jiff::Timestamp::from_millisecond(at.0.0).unwrap_or_default().to_zoned(TimeZone::system());
+    format!("{:02}:{:02}", at.hour(), at.minute())
 }
 
-/// Leases of others here that have not ended.
-async fn guests(client: &Client) -> Result<Vec<Lease>, ClientError> {
-    let mut leases = client.all_leases(false).await?;
-    leases.retain(|lease| lease.side == Side::Host);
-    Ok(leases)
+/// Tells what is news, for as long as the program runs. What is slow or fails here, the tray does not wait for.
+pub async fn tell_news(app: AppHandle) {
+    let desk = app.state::<Desk>();
+    let (mut news, mut looks) = (News::default(), desk.looks.subscribe());
+    let mut measured = None;
+    while looks.changed().await.is_ok() {
+        let Some(look) = looks.borrow_and_update().clone() else { continue };
+        match timeout(NEWS_WITHIN, tell(&desk, &mut news, &look, &mut measured)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => eprintln!("the node cannot be asked for news: {error}"),
+            Err(_) => eprintln!("the node takes too long to say what is new"),
+        }
+        sleep(NEWS_AGAIN).await;
+    }
+}
+
+async fn tell(
+    desk: &Desk,
+    news: &mut News,
+    look: &Look,
+    measured: &mut Option<Instant>,
+) -> Result<(), ClientError> {
+    let client = desk.house.client();
+    // Nobody is told what they may not want to hear: without an answer it stays news.
+    let silent = client.settings().await?.silent;
+    let payments = client.payments().await.ok();
+    // Files are counted for it: not at each look.
+    let is_due = measured.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
+    let inventory: Option<Inventory> = if is_due { client.inventory().await.ok() } else { None };
+    if is_due {
+        *measured = Some(Instant::now());
+    }
+    let sight =
+        Sight::of(&look.status, &look.owner, &look.leases, payments.as_ref(), inventory.as_ref(), clock);
+    for telling in news.look(std::time::Instant::now(), sight, &silent, desk.language) {
+        desk.teller.tell(telling);
+    }
+    Ok(())
 }
 
 /// Paints what is known now, if it looks different.
@@ -222,7 +275,8 @@ pub fn chosen(app: &AppHandle, id: &str) {
             eprintln!("{choice:?}: {why}");
             // A box that was ticked by the click shows again what is so.
             desk.shown().view = None;
-            crate::notice::tell(desk.language.say(words::NOT_DONE), &why);
+            let title = desk.language.say(words::NOT_DONE).to_owned();
+            desk.teller.tell(Telling { title, text: why, page: "overview" });
             show(&app).await;
         }
         desk.look.notify_one();
@@ -268,7 +322,8 @@ async fn act(app: &AppHandle, choice: Choice) -> Result<(), String> {
 /// Stops every guest, and waits until the last is over.
 async fn stop_guests(client: &Client) -> Result<(), String> {
     let told = |error: ClientError| error.to_string();
-    for guest in guests(client).await.map_err(told)? {
+    let leases = client.all_leases(false).await.map_err(told)?;
+    for guest in leases.iter().filter(|lease| lease.side == Side::Host) {
         client.stop(&guest.id).await.map_err(told)?;
     }
     let over = async {

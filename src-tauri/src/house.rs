@@ -4,13 +4,20 @@ use anyhow::{Context as _, Result};
 use api::node::store::StoreError;
 use api::node::{Config, Fault, NodeHandle, Settings, start};
 use api::{Client, Guard, Passage, Serving, router, serve};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use tokio::sync::Mutex;
 
+/// Either keeps guests: built beside this program, or installed beside it from the packages.
+const SUPERVISORS: [&str; 2] = ["sublet-supervisor", "sublet"];
+
 /// The node that is shown.
 pub struct House {
     data: PathBuf,
+    supervisor: Supervisor,
     now: RwLock<Passage>,
     own: Mutex<Own>,
 }
@@ -28,8 +35,9 @@ impl House {
     /// Starts a node in the user's data directory; attaches to the one that runs there, if one does.
     pub async fn open() -> Result<House> {
         let data = data()?;
-        let (passage, own) = begin(&data).await?;
-        Ok(House { data, now: RwLock::new(passage), own: Mutex::new(own) })
+        let supervisor = Supervisor::find();
+        let (passage, own) = begin(&data, &supervisor).await?;
+        Ok(House { data, supervisor, now: RwLock::new(passage), own: Mutex::new(own) })
     }
 
     /// The way to its routes, as it is now.
@@ -57,7 +65,7 @@ impl House {
         if let Own::Node(node, serving) = std::mem::replace(&mut *own, Own::Nothing) {
             stop(node, serving).await;
         }
-        let (passage, begun) = begin(&self.data).await?;
+        let (passage, begun) = begin(&self.data, &self.supervisor).await?;
         *own = begun;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = passage;
         Ok(())
@@ -71,10 +79,11 @@ impl House {
     }
 }
 
-async fn begin(data: &Path) -> Result<(Passage, Own)> {
+async fn begin(data: &Path, supervisor: &Supervisor) -> Result<(Passage, Own)> {
     let settings =
         Settings::load(data).with_context(|| format!("read the settings in {}", data.display()))?;
-    match start(Config::with(settings, data.to_owned())).await {
+    match start(Config { supervisor: supervisor.command(), ..Config::with(settings, data.to_owned()) }).await
+    {
         Ok(node) => {
             // So that `sublet` on a terminal reaches this node as well.
             let serving = serve(node.clone(), data, None).await.context("serve the API")?;
@@ -83,6 +92,30 @@ async fn begin(data: &Path) -> Result<(Passage, Own)> {
         }
         Err(Fault::Store(StoreError::InUse { .. })) => Ok((Passage::Socket(data.to_owned()), Own::Nothing)),
         Err(fault) => Err(fault).with_context(|| format!("start a node in {}", data.display())),
+    }
+}
+
+/// The program that keeps guests, as it was when this one started: an update of both while this one runs would bring
+/// supervisors that speak another language than its node. Closed when dropped.
+struct Supervisor(Option<File>);
+
+impl Supervisor {
+    /// Finds it beside this program.
+    fn find() -> Supervisor {
+        let here = std::env::current_exe().unwrap_or_default();
+        let found = SUPERVISORS.iter().find_map(|name| File::open(here.with_file_name(name)).ok());
+        if found.is_none() {
+            eprintln!("no guest can be kept: {} is missing beside {}", SUPERVISORS[0], here.display());
+        }
+        Supervisor(found)
+    }
+
+    fn command(&self) -> Vec<OsString> {
+        let program = match &self.0 {
+            Some(file) => format!("/proc/self/fd/{}", file.as_raw_fd()),
+            None => SUPERVISORS[0].to_owned(),
+        };
+        vec![program.into(), "supervise".into()]
     }
 }
 

@@ -7,6 +7,7 @@
 mod bridge;
 mod desk;
 mod house;
+mod news;
 mod notice;
 mod program;
 mod tray;
@@ -16,6 +17,7 @@ mod words;
 use bridge::Bridge;
 use desk::Desk;
 use house::House;
+use notice::Teller;
 use program::Programs;
 use std::sync::Arc;
 use tauri::{Manager, RunEvent, WindowEvent};
@@ -27,10 +29,6 @@ use words::Language;
 const HIDDEN: &str = "--hidden";
 
 fn main() -> anyhow::Result<()> {
-    // Before anything else, and before there is a second thread: a supervisor becomes another kind of process.
-    if std::env::args_os().nth(1).is_some_and(|word| word == "supervise") {
-        api::node::machine::guest::supervise();
-    }
     api::node::machine::memory::keep_small();
     let language = Language::of(|name| std::env::var(name).ok());
     let app = tauri::Builder::default()
@@ -54,15 +52,19 @@ fn main() -> anyhow::Result<()> {
             let house = Arc::new(tauri::async_runtime::block_on(House::open())?);
             app.manage(Bridge::to(house.clone()));
             app.manage(Programs::of(house::data()?));
-            app.manage(Desk::of(house, language));
             let handle = app.handle();
+            app.manage(Desk::of(house, language, Teller::of(handle.clone(), language)));
+            tauri::async_runtime::spawn(desk::tell_news(handle.clone()));
             tauri::async_runtime::spawn(desk::watch(handle.clone()));
             tauri::async_runtime::spawn(desk::put_up(handle.clone()));
             if cfg!(target_os = "macos") {
                 // Elsewhere a link is a word of the command line.
                 let handle = handle.clone();
                 app.deep_link().on_open_url(move |opened| {
-                    window::show(&handle, opened.urls().first().map(ToString::to_string));
+                    window::show(
+                        &handle,
+                        opened.urls().first().map(|link| window::Place::Link(link.to_string())),
+                    );
                 });
             }
             // An installed package has said already who opens its links; this has not.

@@ -14,20 +14,42 @@ const LABEL: &str = "main";
 pub const REMEMBERED: StateFlags =
     StateFlags::SIZE.union(StateFlags::POSITION).union(StateFlags::MAXIMIZED).union(StateFlags::FULLSCREEN);
 
+/// Where in the pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A page, by its name.
+    Page(&'static str),
+    /// The page that asks whether to accept this link.
+    Link(String),
+}
+
+impl Place {
+    /// What takes a page there.
+    fn script(&self) -> String {
+        match self {
+            Place::Page(page) => format!("location.hash = '#/{page}'"),
+            // As a text of JSON it is a text of JavaScript, whatever is in it.
+            Place::Link(link) => {
+                format!("location.hash = '#/people/' + encodeURIComponent({})", serde_json::json!(link))
+            }
+        }
+    }
+}
+
 /// The longest link that is handed to a page.
 const LONGEST: usize = 16 * 1024;
 
-/// The link in a command line, if there is one.
-pub fn link(arguments: &[String]) -> Option<String> {
+/// Where the link in a command line leads, if there is one.
+pub fn link(arguments: &[String]) -> Option<Place> {
     let is_link = |word: &&String| word.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sublet:"));
-    arguments.iter().skip(1).find(is_link).filter(|link| link.len() <= LONGEST).cloned()
+    arguments.iter().skip(1).find(is_link).filter(|link| link.len() <= LONGEST).cloned().map(Place::Link)
 }
 
-/// Brings the window to the front; with a link, at the page that asks whether to accept it.
-pub fn show(app: &AppHandle, link: Option<String>) {
+/// Brings the window to the front, at a place where one is named.
+pub fn show(app: &AppHandle, place: Option<Place>) {
     let handle = app.clone();
     let shown = app.run_on_main_thread(move || {
-        if let Err(error) = open(&handle, link.as_deref()) {
+        if let Err(error) = open(&handle, place.as_ref()) {
             eprintln!("the window cannot be opened: {error}");
         }
     });
@@ -36,10 +58,8 @@ pub fn show(app: &AppHandle, link: Option<String>) {
     }
 }
 
-fn open(app: &AppHandle, link: Option<&str>) -> tauri::Result<()> {
-    // As a text of JSON it is a text of JavaScript, whatever is in it.
-    let to_the_page = link
-        .map(|link| format!("location.hash = '#/people/' + encodeURIComponent({})", serde_json::json!(link)));
+fn open(app: &AppHandle, place: Option<&Place>) -> tauri::Result<()> {
+    let to_the_page = place.map(Place::script);
     if let Some(window) = app.get_webview_window(LABEL) {
         window.unminimize()?;
         window.show()?;
@@ -100,13 +120,21 @@ mod tests {
     #[test]
     fn a_link_is_found_among_the_words() {
         let words = |words: &[&str]| link(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
-        assert_eq!(words(&["sublet-desktop", "sublet://invite/ab"]).as_deref(), Some("sublet://invite/ab"));
-        assert_eq!(
-            words(&["sublet-desktop", "--hidden", "SUBLET:nonsense"]).as_deref(),
-            Some("SUBLET:nonsense")
-        );
+        let place = |link: &str| Some(Place::Link(link.to_owned()));
+        assert_eq!(words(&["sublet-desktop", "sublet://invite/ab"]), place("sublet://invite/ab"));
+        assert_eq!(words(&["sublet-desktop", "--hidden", "SUBLET:nonsense"]), place("SUBLET:nonsense"));
         assert_eq!(words(&["sublet://invite/ab"]), None, "the program's own name is none");
         assert_eq!(words(&["sublet-desktop", "süblet:", "http://x"]), None);
         assert_eq!(words(&["sublet-desktop", &format!("sublet:{}", "a".repeat(LONGEST))]), None);
+    }
+
+    #[test]
+    fn a_link_stays_text_on_its_way_to_the_page() {
+        let script = Place::Link("sublet:'); alert(\"x\")//".to_owned()).script();
+        assert_eq!(
+            script,
+            r#"location.hash = '#/people/' + encodeURIComponent("sublet:'); alert(\"x\")//")"#
+        );
+        assert_eq!(Place::Page("rentals").script(), "location.hash = '#/rentals'");
     }
 }

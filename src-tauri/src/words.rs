@@ -51,6 +51,44 @@ pub const NO_TRAY: Text = [
     "This desktop shows no tray icon. Sublet goes on in the background when its window is closed; start Sublet again to see the window. (Under GNOME, the extension AppIndicator brings the icon.)",
     "Diese Arbeitsfläche zeigt kein Symbol im Infobereich. Sublet läuft im Hintergrund weiter, wenn das Fenster zu ist; ein erneuter Start von Sublet zeigt das Fenster. (Unter GNOME bringt die Erweiterung AppIndicator das Symbol.)",
 ];
+pub const NEWS: Text = ["News from Sublet", "Neues von Sublet"];
+pub const GUEST_CAME: Count =
+    [["A guest has come", "{n} guests have come"], ["Ein Gast ist gekommen", "{n} Gäste sind gekommen"]];
+pub const FROM: Text = ["From {who}", "Von {who}"];
+pub const NOT_BILLED: Text = ["Nothing is billed meanwhile.", "Solange wird nichts berechnet."];
+pub const ENDING: Count = [
+    ["A rental is nearly over", "{n} rentals are nearly over"],
+    ["Eine Miete ist fast um", "{n} Mieten sind fast um"],
+];
+pub const ENDS: Text = ["{who}: until {time}", "{who}: bis {time}"];
+pub const CLAIMED: Text =
+    ["{who} says that {amount} was paid", "{who} hat nach eigenen Worten {amount} bezahlt"];
+pub const HAS_IT_COME: Text =
+    ["Look whether it has come, and say so.", "Sieh nach, ob es da ist, und bestätige es."];
+pub const RECEIVED: Text = ["{who} has received {amount}", "{who} hat {amount} erhalten"];
+pub const SIGNED: Text = ["Both of you have signed that.", "Das habt ihr beide unterschrieben."];
+pub const MISSING: Text = ["{who} has not received {amount}", "{who} hat {amount} nicht erhalten"];
+pub const OWED: Text = ["It is owed as before.", "Es ist so offen wie zuvor."];
+pub const PAYMENTS: Count = [["1 payment", "{n} payments"], ["1 Zahlung", "{n} Zahlungen"]];
+pub const FALLING: Text = ["Your score is about to fall", "Dein Ruf ist in Gefahr"];
+pub const FALLS_FOR_HOLDING: Text = [
+    "The guest of {who} stands still for you. At {time} its lease ends, and that counts against you.",
+    "Der Gast von {who} steht für dich still. Um {time} endet seine Miete, und das zählt gegen dich.",
+];
+pub const FALLS_FOR_DEBT: Text = [
+    "What you owe {who} has reached its limit. At {time} the rental ends, and that counts against you.",
+    "Was du {who} schuldest, ist an der Grenze. Um {time} endet die Miete, und das zählt gegen dich.",
+];
+pub const FALLS_FOR_SILENCE: Text = [
+    "{who} misses the signatures of this computer. At {time} the rental ends, and that counts against you.",
+    "{who} fehlen die Unterschriften dieses Computers. Um {time} endet die Miete, und das zählt gegen dich.",
+];
+pub const ALONE: Text = ["Nobody reaches this computer", "Niemand erreicht diesen Computer"];
+pub const ALONE_HINT: Text =
+    ["No peer has been connected for some minutes.", "Seit einigen Minuten ist keine Gegenstelle verbunden."];
+pub const DISK_LOW: Text = ["The disk is nearly full", "Die Platte ist fast voll"];
+pub const DISK_LEFT: Text =
+    ["{size} are left where Sublet keeps its data.", "{size} sind frei, wo Sublet seine Daten hat."];
 pub const NOT_DONE: Text = ["That did not work", "Das ging nicht"];
 
 /// Why the owner comes first: by the code of the kind of reason.
@@ -99,6 +137,13 @@ impl Language {
     pub fn count(self, texts: Count, n: usize, facts: &[(&str, &str)]) -> String {
         let text = texts[self as usize][usize::from(n != 1)];
         filled(&text.replace("{n}", &n.to_string()), facts)
+    }
+
+    /// In GiB, with one place.
+    pub fn size(self, bytes: u64) -> String {
+        let tenths = (bytes * 10) >> 30;
+        let point = if self == Language::German { ',' } else { '.' };
+        format!("{}{point}{} GiB", tenths / 10, tenths % 10)
     }
 
     /// As people of this language write it: two places, and more only where it is less than that.
@@ -158,6 +203,7 @@ mod tests {
         assert_eq!(Language::English.money(&euros(4_200)), "0.0042 EUR");
         assert_eq!(Language::English.money(&euros(-50_000)), "-0.05 EUR");
         assert_eq!(Language::English.money(&euros(0)), "0.00 EUR");
+        assert_eq!(Language::German.size(1_650_000_000), "1,5 GiB");
     }
 
     #[test]

@@ -11,3 +11,4 @@ mod refusals;
 mod secrets;
 mod updates;
 mod watching;
+mod wish;

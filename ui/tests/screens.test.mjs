@@ -307,6 +307,21 @@ test('the isolation test tells how far it is, and can be stopped', { timeout: 12
   await page.close()
 })
 
+test('each notification has a switch that counts at once', { timeout: 120_000 }, async () => {
+  const { page } = await open()
+  await visit(page, tenant.url, 'settings')
+  const control = page.getByRole('switch', { name: 'A guest has come' })
+  const silent = async () => (await pair.tenant.get('/v1/settings')).silent
+  await control.focus()
+  await page.keyboard.press('Space')
+  await page.locator('[role=switch][aria-checked=false]').waitFor()
+  assert.deepEqual(await silent(), ['guest_arrived'])
+  assert.equal((await pair.tenant.get('/v1/settings')).restart_needed, false)
+  await page.keyboard.press('Space')
+  await eventually('all to be told again', async () => (await silent()).length === 0)
+  await page.close()
+})
+
 test('what images take has a limit, and what is needed stays', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'settings')

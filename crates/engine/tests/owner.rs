@@ -142,8 +142,12 @@ fn an_owner_who_holds_a_guest_for_longer_than_the_notice_ends_the_lease() {
     let since = world.now;
     tell(&mut world, Command::Pause { until: Some(since + Span::minutes(2)) });
     world.run(Span::seconds(60));
+    let ahead = Some((since + Span::minutes(3), EndReason::OwnerStopped));
+    assert_eq!(engine::lease::blame_ahead(world.lease(HOST, lease)), ahead, "the owner can know");
+    assert_eq!(engine::lease::blame_ahead(world.lease(TENANT, lease)), None, "it is not the tenant's doing");
     sees(&mut world, &on_battery(), 130);
     assert!(world.both(lease, |lease| lease.phase == Phase::Ended(EndReason::OwnerStopped)));
+    assert_eq!(engine::lease::blame_ahead(world.lease(HOST, lease)), None);
     let held = world.lease(HOST, lease).moved.since(since);
     assert!(held >= Span::minutes(3) && held <= Span::seconds(182), "{held}");
 }

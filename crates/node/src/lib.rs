@@ -50,7 +50,7 @@ pub use logs::{LogReader, LogWish};
 pub use rent::Rent;
 pub use run::start;
 pub use session::{Hear, Say, Session};
-pub use settings::Settings;
+pub use settings::{Notice, Settings};
 pub use stats::{Most, Sample, Stats};
 pub use vault::{Kept, Vault, VaultError, stretch};
 pub use volumes::{Hosted, Rented, VolumeState};

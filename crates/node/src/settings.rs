@@ -4,7 +4,8 @@ use crate::file::write_private;
 use crate::handle::NodeHandle;
 use crate::run::Command;
 use crate::{Config, Error, Fault};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,35 @@ pub struct Settings {
     pub upnp: bool,
     /// Whether to carry others' connections.
     pub relay: bool,
+    /// Of what the desktop app does not tell its owner.
+    #[serde(deserialize_with = "known")]
+    pub silent: BTreeSet<Notice>,
+}
+
+/// What the desktop app tells its owner outside of its window, unless it is to be silent of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// A guest of somebody has begun to run here.
+    GuestArrived,
+    /// Guests make room for the owner.
+    GuestPaused,
+    /// A rental is nearly over.
+    LeaseEnding,
+    /// Something was paid, or a payment of ours was answered.
+    Paid,
+    /// A lease comes to an end that will count against us.
+    ScoreFalling,
+    /// No peer reaches this computer.
+    Unreachable,
+    /// The disk is nearly full.
+    DiskLow,
+}
+
+/// A later version may have written kinds that this one does not know.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Notice>, D::Error> {
+    let written = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(written.into_iter().filter_map(|kind| serde_json::from_value(kind).ok()).collect())
 }
 
 impl Default for Settings {
@@ -36,6 +66,7 @@ impl Default for Settings {
             mdns: true,
             upnp: false,
             relay: false,
+            silent: BTreeSet::new(),
         }
     }
 }
@@ -81,7 +112,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether a node that runs by this configuration runs by these settings, but for the name, which changes at once.
+    /// Whether a node that runs by this configuration runs by these settings, but for what counts at once: the name, and
+    /// of what there is silence.
     pub fn are_those_of(&self, config: &Config) -> bool {
         (&self.listen, &self.bootstrap, self.mdns, self.upnp, self.relay)
             == (&config.listen, &config.bootstrap, config.mdns, config.upnp, config.relay)
@@ -95,7 +127,7 @@ fn path(data: &Path) -> PathBuf {
 impl Config {
     /// As it was set in `data`.
     pub fn with(settings: Settings, data: PathBuf) -> Config {
-        let Settings { name, listen, bootstrap, mdns, upnp, relay } = settings;
+        let Settings { name, listen, bootstrap, mdns, upnp, relay, silent: _ } = settings;
         Config { name, listen, bootstrap, mdns, upnp, relay, ..Config::new(data) }
     }
 }
@@ -109,7 +141,7 @@ impl NodeHandle {
         Settings::load(&self.config().data).map_err(|error| Error::Setting(error.to_string()))
     }
 
-    /// Sets it. The name counts at once, the rest when the node starts again.
+    /// Sets it. The name, and of what there is silence, count at once; the rest when the node starts again.
     ///
     /// # Errors
     /// When something is out of range, or cannot be written.
@@ -138,11 +170,9 @@ mod tests {
         set.save(dir.path()).unwrap();
         assert_eq!(Settings::load(dir.path()).unwrap(), set);
         // A later version may have written more, an older one less.
-        fs::write(path(dir.path()), r#"{"name":"Bo","later":1}"#).unwrap();
-        assert_eq!(
-            Settings::load(dir.path()).unwrap(),
-            Settings { name: "Bo".to_owned(), ..Settings::default() }
-        );
+        fs::write(path(dir.path()), r#"{"name":"Bo","later":1,"silent":["paid","later"]}"#).unwrap();
+        let read = Settings { name: "Bo".to_owned(), silent: [Notice::Paid].into(), ..Settings::default() };
+        assert_eq!(Settings::load(dir.path()).unwrap(), read);
         fs::write(path(dir.path()), "{").unwrap();
         assert!(Settings::load(dir.path()).is_err());
     }

@@ -72,6 +72,7 @@ const TEST: &[Package] = &[
     program("xfce4-panel", "xfce4-panel"),
     program("openbox", "openbox"),
     program("wmctrl", "wmctrl"),
+    program("dunst", "dunst"), // shows its notifications
     // What tells of an owner: keys on that screen, and services on a bus of the tests' own.
     program("xdotool", "xdotool"),
     Package { name: "python3-dbusmock", proof: Proof::File("/usr/lib/python3/dist-packages/dbusmock") },

@@ -1,7 +1,7 @@
 //! What the tray shows, made of what is known. Pure: who paints it is beside.
 
 use crate::words::{self, Language, PRODUCT};
-use api::shapes::Money;
+use api::shapes::{Moment, Money, Reason as Told};
 
 /// What is known of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,38 @@ pub struct Reason {
     pub until: Option<String>,
     /// Whether guests stand still, rather than run slower.
     pub still: bool,
+}
+
+impl Reason {
+    /// As the node says it; times are told as `time` has them.
+    pub fn of(reason: &Told, still: bool, time: impl Fn(&Moment) -> String) -> Reason {
+        Reason {
+            kind: reason.kind.clone(),
+            sentence: reason.sentence.clone(),
+            until: reason.until.as_ref().map(time),
+            still,
+        }
+    }
+
+    /// What it means for so many guests.
+    pub fn line(&self, guests: usize, language: Language) -> String {
+        let why = self.why(language);
+        let told = [("why", why.as_str())];
+        match (guests, self.still) {
+            (0, _) => language.fill(words::NOTHING_NEW, &told),
+            (guests, true) => language.count(words::STILL, guests, &told),
+            (guests, false) => language.count(words::SLOWED, guests, &told),
+        }
+    }
+
+    fn why(&self, language: Language) -> String {
+        let known = words::REASONS.iter().find(|(kind, _)| *kind == self.kind);
+        let why = known.map_or(self.sentence.as_str(), |(_, text)| language.say(*text));
+        match &self.until {
+            Some(time) => language.fill(words::UNTIL, &[("why", why), ("time", time)]),
+            None => why.to_owned(),
+        }
+    }
 }
 
 /// Which picture.
@@ -140,27 +172,11 @@ fn state(facts: Option<&Facts>, language: Language) -> (Icon, String) {
         return (Icon::Off, language.say(words::OFF).to_owned());
     }
     if let Some(reason) = &facts.reason {
-        let why = why(reason, language);
-        let told = [("why", why.as_str())];
-        let line = match (facts.guests, reason.still) {
-            (0, _) => language.fill(words::NOTHING_NEW, &told),
-            (guests, true) => language.count(words::STILL, guests, &told),
-            (guests, false) => language.count(words::SLOWED, guests, &told),
-        };
-        return (Icon::Paused, line);
+        return (Icon::Paused, reason.line(facts.guests, language));
     }
     match facts.guests {
         0 => (Icon::Sharing, language.say(words::SHARING).to_owned()),
         guests => (Icon::Guests, language.count(words::GUESTS, guests, &[])),
-    }
-}
-
-pub fn why(reason: &Reason, language: Language) -> String {
-    let known = words::REASONS.iter().find(|(kind, _)| *kind == reason.kind);
-    let why = known.map_or(reason.sentence.as_str(), |(_, text)| language.say(*text));
-    match &reason.until {
-        Some(time) => language.fill(words::UNTIL, &[("why", why), ("time", time)]),
-        None => why.to_owned(),
     }
 }
 
@@ -272,9 +288,10 @@ mod tests {
             currency: currency.parse().unwrap(),
             text: String::new(),
         };
-        let line = |earned: Vec<Money>| match &shown(&Facts { earned, ..lent() }).menu[1] {
-            Entry::Line(line) => line.clone(),
-            other => panic!("{other:?}"),
+        let line = |earned: Vec<Money>| {
+            let view = shown(&Facts { earned, ..lent() });
+            let Entry::Line(line) = &view.menu[1] else { panic!("{view:?}") };
+            line.clone()
         };
         assert_eq!(line(vec![]), "Today: nothing yet");
         assert_eq!(line(vec![money(420_000, "EUR"), money(2_000_000, "USD")]), "Today: 0.42 EUR + 2.00 USD");

@@ -1213,7 +1213,7 @@ export interface paths {
         };
         /** What is set. */
         get: operations["settings_show"];
-        /** Sets it. The name counts at once, the rest when the node starts again. */
+        /** Sets it. The name, and of what there is silence, count at once; the rest when the node starts again. */
         put: operations["settings_set"];
         post?: never;
         delete?: never;
@@ -1355,6 +1355,13 @@ export interface components {
              *     `disk_random_write`.
              */
             stage: string;
+        };
+        /** @description An end that will count against this node. */
+        Blame: {
+            /** @description When it comes. */
+            at: components["schemas"]["Moment"];
+            /** @description For which reason, for programs: `owner_stopped`, `unsigned`, `credit_used_up`. */
+            reason: string;
         };
         /** @description An amount in an account. */
         Booked: {
@@ -2155,6 +2162,7 @@ export interface components {
             agreed: components["schemas"]["Moment"];
             /** @description What the whole term costs at the most. */
             at_most: components["schemas"]["Money"];
+            blame?: components["schemas"]["Blame"] | null;
             ended?: components["schemas"]["Moment"] | null;
             /** @description Whether its time is nearly over. */
             ending: boolean;
@@ -2407,6 +2415,11 @@ export interface components {
             /** @description At least ten characters. */
             passphrase: string;
         };
+        /**
+         * @description What the desktop app tells its owner outside of its window.
+         * @enum {string}
+         */
+        Notice: "guest_arrived" | "guest_paused" | "lease_ending" | "paid" | "score_falling" | "unreachable" | "disk_low";
         /** @description Something that stood in the way of demands. */
         Obstacle: {
             /** @description For programs, such as `too_dear`. */
@@ -3218,8 +3231,10 @@ export interface components {
             name: string;
             /** @description Whether to carry others' connections. */
             relay: boolean;
-            /** @description Whether some of it counts only when the node starts again. The name counts at once. */
+            /** @description Whether some of it counts only when the node starts again. The name, and of what there is silence, count at once. */
             restart_needed: boolean;
+            /** @description Of what the desktop app does not tell its owner outside of its window. */
+            silent: components["schemas"]["Notice"][];
             /** @description Whether to ask the router for a port. */
             upnp: boolean;
         };
@@ -3250,6 +3265,11 @@ export interface components {
              * @default null
              */
             relay?: boolean | null;
+            /**
+             * @description Of what the desktop app does not tell its owner outside of its window.
+             * @default null
+             */
+            silent?: components["schemas"]["Notice"][] | null;
             /**
              * @description Whether to ask the router for a port.
              * @default null

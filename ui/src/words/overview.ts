@@ -95,5 +95,9 @@ export const overview = texts({
   ],
   leaseEnds: ['{name}: lease ends', '{name}: Miete endet'],
   rentalEnds: ['Your rental from {name} ends', 'Deine Miete bei {name} endet'],
+  blame: [
+    'The lease with {name} ends, and that counts against you',
+    'Die Miete mit {name} endet, und das zählt gegen dich',
+  ],
   pauseEnds: ['Pause ends', 'Pause endet'],
 })

@@ -1,4 +1,5 @@
-import { texts } from './say.svelte'
+import type { Schemas } from '../api'
+import { type Text, texts } from './say.svelte'
 
 export const settings = texts({
   you: ['You', 'Du'],
@@ -62,6 +63,11 @@ export const settings = texts({
   restart: [
     'Some of this counts when the node starts again.',
     'Manches davon gilt, wenn der Knoten neu startet.',
+  ],
+  notices: ['Notifications', 'Benachrichtigungen'],
+  noticesHint: [
+    'Of this the desktop app tells you while its window is closed, too. Each switch counts at once.',
+    'Davon erzählt dir die Desktop-App auch bei geschlossenem Fenster. Jeder Schalter gilt sofort.',
   ],
   storage: ['Storage', 'Speicher'],
   images: ['Images', 'Abbilder'],
@@ -166,4 +172,15 @@ export const settings = texts({
     'The key is back. The node becomes that person when it starts again.',
     'Der Schlüssel ist zurück. Der Knoten wird zu dieser Person, wenn er neu startet.',
   ],
+})
+
+/** What the desktop app tells of. */
+export const notices = texts<Record<Schemas['Notice'], Text>>({
+  guest_arrived: ['A guest has come', 'Ein Gast ist gekommen'],
+  guest_paused: ['Guests make room for me', 'Gäste machen mir Platz'],
+  lease_ending: ['A rental is nearly over', 'Eine Miete ist fast um'],
+  paid: ['Something was paid, or a payment answered', 'Etwas wurde bezahlt oder eine Zahlung beantwortet'],
+  score_falling: ['My reputation is about to fall', 'Mein Ruf ist in Gefahr'],
+  unreachable: ['Nobody reaches this computer', 'Niemand erreicht diesen Computer'],
+  disk_low: ['The disk is nearly full', 'Die Platte ist fast voll'],
 })

@@ -8,7 +8,7 @@ use super::owner::Reason;
 use super::run::RunOptions;
 use super::secret::{SecretName, SecretWish, unseen};
 use super::volume::Volume;
-use node::engine::lease::Lease as Stands;
+use node::engine::lease::{Lease as Stands, blame_ahead};
 use node::model::{self, EndReason, FreezeReason, Phase, Receipt, Tick};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -123,6 +123,8 @@ pub struct Lease {
     pub renewing: Option<Renewing>,
     /// Whether its time is nearly over.
     pub ending: bool,
+    /// The end that will count against this node, if nothing changes.
+    pub blame: Option<Blame>,
     /// The host's judgement of the tenant.
     pub rated_by_host: Option<Marks>,
     /// The tenant's judgement of the host.
@@ -183,12 +185,23 @@ impl Lease {
             loss: Loss::of(contract, lease.term),
             renewals: lease.renewals.len(),
             renewing: lease.renewing.as_ref().map(|wish| Renewing::of(wish, contract.rules.renewal)),
+            blame: blame_ahead(lease)
+                .map(|(at, reason)| Blame { at: Moment(at), reason: end_code(reason).to_owned() }),
             ending: lease.phase.is_live() && lease.warned.is_some() && lease.warned == lease.over(),
             rated_by_host: marks(model::Side::Host),
             rated_by_tenant: marks(model::Side::Tenant),
             ports: beside.ports,
         }
     }
+}
+
+/// An end that will count against this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blame {
+    /// When it comes.
+    pub at: Moment,
+    /// For which reason, for programs: `owner_stopped`, `unsigned`, `credit_used_up`.
+    pub reason: String,
 }
 
 /// Where a lease stands.

@@ -40,7 +40,8 @@ pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
 pub use image_store::{CollectWish, Collected, ImageRoom, ImageRules, ImageRulesWish, ImageStore, Openness};
 pub use lease::{
-    Beside, Fetching, Lease, LeaseState, Leases, Marks, More, Ports, RentWish, Standing, Total, Workload,
+    Beside, Blame, Fetching, Lease, LeaseState, Leases, Marks, More, Ports, RentWish, Standing, Total,
+    Workload,
 };
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
@@ -62,7 +63,7 @@ pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
 pub use secret::{SecretEncoding, SecretName, SecretReaders, SecretWish};
 pub use selftest::{Isolation, Probe, Tested};
 pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};
-pub use settings::{Settings, SettingsWish};
+pub use settings::{Notice, Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use stats::{GuestProcess, GuestProcesses, Stats, StatsLimits, StatsSample};
 pub use status::{RecordChecked, Status};

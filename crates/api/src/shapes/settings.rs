@@ -1,7 +1,8 @@
 //! What the owner has set for this node.
 
-use node::Settings as Set;
+use node::{Notice as Told, Settings as Set};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
 /// What the owner has set for this node.
@@ -19,15 +20,66 @@ pub struct Settings {
     pub upnp: bool,
     /// Whether to carry others' connections.
     pub relay: bool,
-    /// Whether some of it counts only when the node starts again. The name counts at once.
+    /// Of what the desktop app does not tell its owner outside of its window.
+    pub silent: BTreeSet<Notice>,
+    /// Whether some of it counts only when the node starts again. The name, and of what there is silence, count at once.
     pub restart_needed: bool,
 }
 
 impl Settings {
     /// As they are set.
     pub fn of(set: Set, restart_needed: bool) -> Settings {
-        let Set { name, listen, bootstrap, mdns, upnp, relay } = set;
-        Settings { name, listen, bootstrap, mdns, upnp, relay, restart_needed }
+        let Set { name, listen, bootstrap, mdns, upnp, relay, silent } = set;
+        let silent = silent.into_iter().map(Notice::from).collect();
+        Settings { name, listen, bootstrap, mdns, upnp, relay, silent, restart_needed }
+    }
+}
+
+/// What the desktop app tells its owner outside of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// A guest of somebody has begun to run here.
+    GuestArrived,
+    /// Guests make room for the owner.
+    GuestPaused,
+    /// A rental is nearly over.
+    LeaseEnding,
+    /// Something was paid, or a payment of ours was answered.
+    Paid,
+    /// A lease comes to an end that will count against us.
+    ScoreFalling,
+    /// No peer reaches this computer.
+    Unreachable,
+    /// The disk is nearly full.
+    DiskLow,
+}
+
+impl From<Told> for Notice {
+    fn from(notice: Told) -> Notice {
+        match notice {
+            Told::GuestArrived => Notice::GuestArrived,
+            Told::GuestPaused => Notice::GuestPaused,
+            Told::LeaseEnding => Notice::LeaseEnding,
+            Told::Paid => Notice::Paid,
+            Told::ScoreFalling => Notice::ScoreFalling,
+            Told::Unreachable => Notice::Unreachable,
+            Told::DiskLow => Notice::DiskLow,
+        }
+    }
+}
+
+impl From<Notice> for Told {
+    fn from(notice: Notice) -> Told {
+        match notice {
+            Notice::GuestArrived => Told::GuestArrived,
+            Notice::GuestPaused => Told::GuestPaused,
+            Notice::LeaseEnding => Told::LeaseEnding,
+            Notice::Paid => Told::Paid,
+            Notice::ScoreFalling => Told::ScoreFalling,
+            Notice::Unreachable => Told::Unreachable,
+            Notice::DiskLow => Told::DiskLow,
+        }
     }
 }
 
@@ -47,6 +99,8 @@ pub struct SettingsWish {
     pub upnp: Option<bool>,
     /// Whether to carry others' connections.
     pub relay: Option<bool>,
+    /// Of what the desktop app does not tell its owner outside of its window.
+    pub silent: Option<BTreeSet<Notice>>,
 }
 
 impl SettingsWish {
@@ -59,6 +113,7 @@ impl SettingsWish {
             mdns: self.mdns.unwrap_or(set.mdns),
             upnp: self.upnp.unwrap_or(set.upnp),
             relay: self.relay.unwrap_or(set.relay),
+            silent: self.silent.map_or(set.silent, |kinds| kinds.into_iter().map(Told::from).collect()),
         }
     }
 }

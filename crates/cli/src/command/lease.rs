@@ -89,7 +89,9 @@ fn standing(lease: &Lease) -> String {
             let until = standing.owner.as_ref().and_then(|reason| reason.until);
             let until = until.map(|until| format!(" until {}", moment(until))).unwrap_or_default();
             let since = since.map(|since| format!(", since {}", moment(since))).unwrap_or_default();
-            format!("{state}: {sentence}{until}{since}")
+            let blame = lease.blame.as_ref();
+            let blame = blame.map(|end| format!("; ends {} and counts against you", moment(end.at)));
+            format!("{state}: {sentence}{until}{since}{}", blame.unwrap_or_default())
         }
         (None, None, Some(fetching)) if fetching.total > 0 => {
             format!("{state} {} %", fetching.done * 100 / fetching.total)

@@ -2,9 +2,12 @@
 
 use crate::Done;
 use crate::desk::Desk;
+use crate::fail::Failure;
 use crate::show::fields;
-use api::shapes::{Settings, SettingsWish};
+use api::shapes::{Notice, Settings, SettingsWish};
 use clap::{Args, Subcommand};
+use serde_json::{Value, from_value, to_value};
+use std::collections::BTreeSet;
 
 /// What to do with the settings.
 #[derive(Args, Debug)]
@@ -41,6 +44,10 @@ struct SetArgs {
     /// Whether to carry the connections of peers that cannot be called.
     #[arg(long, value_name = "YES")]
     relay: Option<bool>,
+    /// Of what the desktop app does not tell you outside of its window: guest_arrived, guest_paused, lease_ending, paid,
+    /// score_falling, unreachable, disk_low; may be given several times; an empty one: it tells of all. Counts at once.
+    #[arg(long, value_name = "KIND")]
+    silent: Option<Vec<String>>,
 }
 
 /// Shows, or sets.
@@ -56,6 +63,7 @@ pub async fn run(desk: &Desk<'_>, args: SettingsArgs) -> Done {
                 mdns: args.mdns,
                 upnp: args.upnp,
                 relay: args.relay,
+                silent: args.silent.map(kinds).transpose()?,
             };
             desk.client.set_settings(&wish).await?
         }
@@ -63,11 +71,28 @@ pub async fn run(desk: &Desk<'_>, args: SettingsArgs) -> Done {
     desk.out.either(&settings, || story(&settings)).map(|()| 0)
 }
 
+fn kinds(names: Vec<String>) -> Result<BTreeSet<Notice>, Failure> {
+    let kind = |name: String| {
+        from_value(Value::String(name.replace('-', "_"))).map_err(|error| Failure::misused(error.to_string()))
+    };
+    names.into_iter().filter(|name| !name.is_empty()).map(kind).collect()
+}
+
+/// As it is written when it is set.
+fn name(kind: &Notice) -> String {
+    to_value(kind).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 fn story(settings: &Settings) -> String {
     let yes = |set: bool| if set { "yes" } else { "no" }.to_owned();
     let restart = if settings.restart_needed { "\nsome of it counts when the node starts again" } else { "" };
     let listen =
         if settings.listen.is_empty() { "all interfaces".to_owned() } else { settings.listen.join("\n") };
+    let silent: Vec<String> = settings.silent.iter().map(name).collect();
+    let told = match silent.as_slice() {
+        [] => "all that matters".to_owned(),
+        silent => format!("all that matters, but {}", silent.join(", ")),
+    };
     let shown = fields([
         ("name", settings.name.clone()),
         ("listens on", listen),
@@ -75,6 +100,7 @@ fn story(settings: &Settings) -> String {
         ("looks around the local network", yes(settings.mdns)),
         ("asks the router for a port", yes(settings.upnp)),
         ("carries others' connections", yes(settings.relay)),
+        ("the desktop app tells of", told),
     ]);
     format!("{shown}{restart}")
 }

@@ -27,7 +27,7 @@ mod want;
 pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
 pub use renewal::owner_answers;
-pub use run::warned_at;
+pub use run::{blame_ahead, warned_at};
 pub use volume::{VolumeKey, kept_until};
 
 use crate::input::{Machine, Tenant};

@@ -76,6 +76,24 @@ fn warning(lease: &Lease, now: Timestamp) -> Option<Record> {
     due.then(|| Record::Warned { lease: lease.id(), over })
 }
 
+/// The end that a lease comes to if nothing changes, and when, where it will count against this node.
+pub fn blame_ahead(lease: &Lease) -> Option<(Timestamp, EndReason)> {
+    let rules = &lease.contract.rules;
+    let (at, reason) = match lease.phase {
+        Phase::Frozen(FreezeReason::Owner(_)) => (lease.held? + rules.notice?, EndReason::OwnerStopped),
+        Phase::Frozen(reason) => (lease.moved + rules.grace, blame(reason)?),
+        Phase::Agreed
+        | Phase::Fetching
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Throttled { .. }
+        | Phase::Closing(_)
+        | Phase::Ended(_) => return None,
+    };
+    let comes_first = lease.over().is_none_or(|over| at < over);
+    (comes_first && reason.against() == Some(lease.side)).then_some((at, reason))
+}
+
 fn host_time(state: &State, lease: &Lease, now: Timestamp, stance: Stance) -> Option<Record> {
     let rules = &lease.contract.rules;
     let here = now.since(lease.moved);
