@@ -3,6 +3,7 @@
 use crate::house::{House, Node, SUBLET, eventually, terms};
 use api::shapes::{LeaseState, ShareWish};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -65,10 +66,7 @@ async fn a_directory_of_a_newer_version_is_left_alone() {
 async fn a_full_disk_is_named_and_loses_nothing() {
     let house = House::empty();
     let place = house.path().join("small");
-    fs::create_dir(&place).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "none"]).arg(&place).status().unwrap();
-    assert!(mounted.success(), "this test mounts a small file system: run it as root");
+    let _small = Small::mount(&place, "3m");
     let mut node = Node::new(&place, "host");
     node.start().await;
     let before = node.client.record().await.unwrap();
@@ -88,8 +86,26 @@ async fn a_full_disk_is_named_and_loses_nothing() {
     let after = node.client.record().await.unwrap();
     assert!(after.records > before.records, "the chain is whole");
     node.kill();
-    drop(node);
-    assert!(Command::new("umount").arg("-l").arg(&place).status().unwrap().success());
+}
+
+/// A file system of a few megabytes.
+pub struct Small(PathBuf);
+
+impl Small {
+    pub fn mount(place: &Path, size: &str) -> Small {
+        fs::create_dir(place).unwrap();
+        let options = format!("size={size}");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(place).status().unwrap();
+        assert!(mounted.success(), "this test mounts a small file system: run it as root");
+        Small(place.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

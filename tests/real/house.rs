@@ -39,7 +39,12 @@ impl House {
 
     /// The same, lending as wished.
     pub async fn lending(wish: ShareWish) -> House {
-        let mut house = House::empty();
+        House::empty().furnished(wish).await
+    }
+
+    /// The same, in directories that are there.
+    pub async fn furnished(self, wish: ShareWish) -> House {
+        let mut house = self;
         copy(measured().await, &house.host.data);
         house.host.start().await;
         house.tenant.start().await;
@@ -267,7 +272,8 @@ async fn measured() -> &'static Path {
 
 /// Copies the files of a node that does not run.
 fn copy(place: &Path, data: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(place.join("host")).arg(data).status().unwrap();
+    let from = place.join("host/.");
+    let copied = Command::new("cp").arg("-aT").arg(from).arg(data).status().unwrap();
     assert!(copied.success());
 }
 

@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, in the helpers of tests too")]
 
+use api::node::machine::image::{Digest, Platform};
+
 mod faults;
+mod fetching;
 mod house;
 mod inside;
 mod kills;
 mod people;
 mod refusals;
+#[path = "../../crates/machine/tests/images/registry.rs"]
+mod registry;
 mod secrets;
 mod updates;
 mod watching;

@@ -58,10 +58,15 @@ pub fn shell(command: &str) -> RentWish {
     }
 }
 
-/// An image of nothing but Debian's static busybox, and bytes to make it as large as wanted.
+/// An image of nothing but Debian's static busybox, and bytes to make it as large as wanted, some of them in many files
+/// that take a while to unpack.
 pub async fn image(node: &Client, place: &Path, name: &str, ballast: usize) -> String {
     let dir = place.join(name);
     fs::create_dir_all(dir.join("bin")).unwrap();
+    fs::create_dir_all(dir.join("files")).unwrap();
+    for file in 0..ballast >> 15 {
+        fs::write(dir.join("files").join(file.to_string()), name).unwrap();
+    }
     fs::copy("/bin/busybox", dir.join("bin/busybox")).expect("busybox-static is installed");
     fs::set_permissions(dir.join("bin/busybox"), Permissions::from_mode(0o755)).unwrap();
     for applet in ["sh", "echo", "sleep", "httpd", "mkdir", "cat", "wget", "nc", "nslookup"] {

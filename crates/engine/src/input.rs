@@ -126,6 +126,13 @@ pub enum Machine {
     Fetched(Id<Lease>),
     /// The guest runs.
     Started(Id<Lease>),
+    /// The image is not here yet, and goes on being fetched.
+    Hindered {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// What stands in the way, in words.
+        detail: String,
+    },
     /// It cannot be fetched or started.
     Failed {
         /// Which lease.

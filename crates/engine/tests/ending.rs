@@ -1,7 +1,8 @@
 //! How leases end: by themselves, by either side's will, by somebody's absence; and what is judged after.
 
 use crate::world::{EUR, Goes, HOST, OTHER, TENANT, World, code, person, rules, share, wish};
-use engine::input::{Owner, Tenant};
+use engine::Input;
+use engine::input::{Machine, Owner, Tenant};
 use model::message::Standing;
 use model::record::{Account, Record};
 use model::{
@@ -211,6 +212,31 @@ fn fetching_and_starting_have_their_time_limits() {
         assert!(world.lease(HOST, lease).tick.is_none(), "{phase} is free");
         assert_eq!(world.lease(TENANT, lease).detail, "it took too long");
     }
+}
+
+#[test]
+fn what_stands_in_the_way_of_an_image_is_told_while_it_is_tried_and_at_the_end() {
+    let (mut world, lease) = stuck_in("fetching");
+    let since = world.lease(HOST, lease).moved;
+    let hindered = |detail: &str| Input::Machine(Machine::Hindered { lease, detail: detail.to_owned() });
+    let records = |world: &World| world.nodes[HOST].count(|record| matches!(record, Record::Moved { .. }));
+    world.wish(HOST, hindered("nobody has it"));
+    world.until(Span::seconds(30), |world| world.both(lease, |lease| lease.detail == "nobody has it"));
+    let before = records(&world);
+    world.wish(HOST, hindered("nobody has it"));
+    assert_eq!(records(&world), before, "once is enough");
+    world.ended(lease);
+    assert!(world.both(lease, |lease| lease.detail == "it took too long: nobody has it"));
+    let took = world.lease(HOST, lease).moved.since(since);
+    assert!(took < rules().fetch_within + Span::seconds(2), "it is no new beginning: {took}");
+
+    // Where it comes after all, nothing of it is left.
+    let (mut world, lease) = stuck_in("fetching");
+    world.wish(HOST, hindered("nobody has it"));
+    world.until(Span::seconds(30), |world| world.both(lease, |lease| !lease.detail.is_empty()));
+    world.wish(HOST, Input::Machine(Machine::Fetched(lease)));
+    world.until(Span::minutes(1), |world| world.both(lease, |lease| lease.phase == Phase::Running));
+    assert!(world.both(lease, |lease| lease.detail.is_empty()));
 }
 
 #[test]

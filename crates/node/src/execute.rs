@@ -1,6 +1,6 @@
 //! Does what is wanted, each thing in a task of its own, and brings back what came of it.
 
-use crate::fetch::{digest, fetch, is_bad_image};
+use crate::fetch::{FetchError, digest, fetch, for_tenant, is_bad_image};
 use crate::logs::{LocalLog, LogReader, LogWish, Searches};
 use crate::neighbours::Neighbours;
 use crate::run::Command;
@@ -110,19 +110,21 @@ async fn fetch_image(hands: &Hands, lease: Id<Lease>, workload: &Workload, tenan
         // Progress is not worth waiting for.
         let _ = hands.commands.try_send(Command::Progress(lease, done, total));
     };
-    match fetch(hands, lease, workload, tenant, report).await {
-        Ok(()) => Outcome::Done(Some(Input::Machine(Machine::Fetched(lease)))),
-        Err(error) if error.is_workload() => Outcome::Done(Some(Input::Machine(Machine::Failed {
-            lease,
-            workload: true,
-            detail: error.to_string(),
-        }))),
-        // The lease's own time limit ends this.
-        Err(error) => {
-            tracing::info!(lease = %lease.short(), %error, "the image is not here yet");
-            Outcome::Again(None)
-        }
+    let error = match fetch(hands, lease, workload, tenant, report).await {
+        Ok(()) => return Outcome::Done(Some(Input::Machine(Machine::Fetched(lease)))),
+        Err(error) => error,
+    };
+    let detail = error.for_tenant();
+    if error.is_workload() || error.is_want_of_room() {
+        let failed = Machine::Failed { lease, workload: error.is_workload(), detail };
+        return Outcome::Done(Some(Input::Machine(failed)));
     }
+    if matches!(error, FetchError::Stopped) {
+        return Outcome::Again(None);
+    }
+    // The lease's own time limit ends this.
+    tracing::info!(lease = %lease.short(), %error, "the image is not here yet");
+    Outcome::Again(Some(Input::Machine(Machine::Hindered { lease, detail })))
 }
 
 async fn start(hands: &Hands, wanted: &Start) -> Outcome {
@@ -139,7 +141,10 @@ async fn start(hands: &Hands, wanted: &Start) -> Outcome {
     let prepared = hands.images.prepare(&digest(&workload.image), &|_| {}, &CancellationToken::new()).await;
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failed(is_bad_image(&error), error.to_string()),
+        Err(error) => {
+            tracing::info!(lease = %lease.short(), %error, "the image cannot be prepared");
+            return failed(is_bad_image(&error), for_tenant(&error));
+        }
     };
     let options = &workload.options;
     // Mounted here until the guest has them: it keeps them by itself then.

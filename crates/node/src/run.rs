@@ -356,12 +356,19 @@ impl Loop {
         Instant::now() + wait
     }
 
-    /// Decides about something that nobody waits for.
-    fn decide(&mut self, input: Input) {
+    /// Decides about something that nobody waits for, and says whether that is done with: what could not be written down
+    /// is not.
+    fn decide(&mut self, input: Input) -> bool {
         match self.core.decide(input) {
-            Ok(_) => {}
-            Err(Error::Refused(refusal)) => tracing::info!(%refusal, "refused"),
-            Err(error) => tracing::error!(%error, "not decided"),
+            Ok(_) => true,
+            Err(Error::Refused(refusal)) => {
+                tracing::info!(%refusal, "refused");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "not decided");
+                false
+            }
         }
     }
 
@@ -394,13 +401,14 @@ impl Loop {
     fn finished(&mut self, key: Key, outcome: Outcome) {
         let now = self.core.now();
         match outcome {
-            Outcome::Done(news) => {
-                self.core.outbox.done(key);
-                news.into_iter().for_each(|news| self.decide(news));
-            }
+            // Say the disk is full: it is done once more, which changes nothing, and told again.
+            Outcome::Done(Some(news)) if !self.decide(news.clone()) => self.core.outbox.failed(now, key),
+            Outcome::Done(_) => self.core.outbox.done(key),
             Outcome::Again(news) => {
                 self.core.outbox.failed(now, key);
-                news.into_iter().for_each(|news| self.decide(news));
+                if let Some(news) = news {
+                    self.decide(news);
+                }
             }
             Outcome::Answered(topic, response) => self.answered(key, topic, response),
             Outcome::Unreachable(peer, topic) => {

@@ -347,6 +347,9 @@ impl Attached<'_> {
         if lease.standing.state == LeaseState::Frozen {
             self.desk.out.note(format!("the guest stands still, which is free: {sentence}"));
         }
+        if lease.standing.state == LeaseState::Fetching && !lease.standing.detail.is_empty() {
+            self.desk.out.note(format!("the host tries again to fetch the image: {}", lease.standing.detail));
+        }
         if let (LeaseState::Throttled, Some(percent)) = (lease.standing.state, lease.standing.percent) {
             self.desk.out.note(format!("the guest runs at {percent} %, which is free: {sentence}"));
         }

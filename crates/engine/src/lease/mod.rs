@@ -447,12 +447,16 @@ fn moved(lease: &mut Lease, entry: &Entry, phase: Phase, detail: &str) {
         | Phase::Closing(_)
         | Phase::Ended(_) => None,
     };
-    lease.phase = phase;
-    lease.moved = entry.at;
-    lease.generation = entry.seq;
-    if !detail.is_empty() {
+    // What is said of fetching while it goes on is no new beginning of it, and is over with it.
+    let goes_on = lease.phase == phase;
+    if !detail.is_empty() || lease.phase == Phase::Fetching {
         lease.detail = detail.to_owned();
     }
+    if !goes_on {
+        lease.phase = phase;
+        lease.moved = entry.at;
+    }
+    lease.generation = entry.seq;
 }
 
 /// Decides what a tenant wants.

@@ -101,7 +101,7 @@ fn host_time(state: &State, lease: &Lease, now: Timestamp, stance: Stance) -> Op
     match lease.phase {
         Phase::Agreed => Some(moved(lease, Phase::Fetching, "")),
         Phase::Fetching if here > rules.fetch_within => {
-            Some(moved(lease, Phase::Closing(EndReason::FetchFailed), "it took too long"))
+            Some(moved(lease, Phase::Closing(EndReason::FetchFailed), &too_long(lease)))
         }
         Phase::Starting if here > rules.start_within => {
             Some(moved(lease, Phase::Closing(EndReason::StartFailed), "it took too long"))
@@ -122,6 +122,14 @@ fn host_time(state: &State, lease: &Lease, now: Timestamp, stance: Stance) -> Op
             is_news(lease.phase, due).then(|| moved(lease, due, ""))
         }
         Phase::Fetching | Phase::Starting | Phase::Closing(_) | Phase::Ended(_) => None,
+    }
+}
+
+/// With what stood in the way at last.
+fn too_long(lease: &Lease) -> String {
+    match lease.detail.as_str() {
+        "" => "it took too long".to_owned(),
+        last => format!("it took too long: {last}"),
     }
 }
 
@@ -221,7 +229,8 @@ pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
     let (identity, state) = (&engine.identity, &engine.state.lease);
     let id = match &seen {
         Machine::Fetched(lease) | Machine::Started(lease) => *lease,
-        Machine::Failed { lease, .. }
+        Machine::Hindered { lease, .. }
+        | Machine::Failed { lease, .. }
         | Machine::Metered { lease, .. }
         | Machine::Exited { lease, .. }
         | Machine::Gone { lease, .. } => *lease,
@@ -235,6 +244,9 @@ pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
             let due = due_phase(&engine.state.lease, lease, now, engine.state.owner.stance());
             records.extend((due != Phase::Running).then(|| moved(lease, due, "")));
             records
+        }
+        (Machine::Hindered { detail, .. }, Phase::Fetching) if detail != lease.detail => {
+            vec![moved(lease, Phase::Fetching, &detail)]
         }
         (Machine::Failed { workload, detail, .. }, Phase::Fetching) => {
             let reason = if workload { EndReason::BadWorkload } else { EndReason::FetchFailed };
@@ -276,6 +288,7 @@ pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
         (
             Machine::Fetched(_)
             | Machine::Started(_)
+            | Machine::Hindered { .. }
             | Machine::Failed { .. }
             | Machine::Metered { .. }
             | Machine::Exited { .. }
@@ -640,7 +653,11 @@ fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standin
     // Never back: a guest that runs was fetched and started, and what we want stopped goes on only until the host hears.
     let late = stage(standing.phase) < stage(lease.phase);
     match standing.phase {
-        _ if lease.phase.is_ended() || lease.phase == standing.phase => Vec::new(),
+        _ if lease.phase.is_ended() => Vec::new(),
+        Phase::Fetching if lease.phase == Phase::Fetching && lease.detail != standing.detail => {
+            vec![moved(lease, Phase::Fetching, &standing.detail)]
+        }
+        phase if lease.phase == phase => Vec::new(),
         Phase::Ended(reason) => {
             ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail)
         }

@@ -14,11 +14,10 @@ mod strangers;
 mod tarball;
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use sublet_machine::image::{Auth, BuildSpec, Image, ImageError, Images};
+use sublet_machine::image::{Auth, BuildSpec, Digest, Image, ImageError, Images, Platform};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -75,23 +74,4 @@ fn run(program: &str, arguments: &[&str]) {
     let output =
         output.unwrap_or_else(|error| panic!("{program} cannot be run ({error}): apt-get install {program}"));
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A gzip archive of these files.
-fn gzip(files: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>) {
-    let plain = archive(files);
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(&plain).expect("written to memory");
-    (encoder.finish().expect("written to memory"), plain)
-}
-
-fn archive(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (path, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, Path::new(path), content.as_bytes()).expect("written to memory");
-    }
-    archive.into_inner().expect("written to memory")
 }

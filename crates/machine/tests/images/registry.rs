@@ -1,8 +1,11 @@
 //! Debian's `docker-registry` on a free port of loopback, filled by a client that is not ours.
 
+#![allow(dead_code, reason = "each of its users needs a part")]
+
 use std::fs;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,8 +16,9 @@ use oci_client::manifest::{
 use oci_client::manifest::{OciDescriptor, OciImageManifest, OciManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
-use sublet_machine::image::{Digest, Platform};
 use tempfile::TempDir;
+
+use super::{Digest, Platform};
 
 pub struct Registry {
     server: Child,
@@ -98,7 +102,7 @@ impl Registry {
 
     pub async fn push_for(&self, architecture: &str, name: &str, layers: &[Files<'_>]) -> Pushed {
         let layers = layers.iter().map(|files| {
-            let (gzip, plain) = super::gzip(files);
+            let (gzip, plain) = gzip(files);
             (gzip, Digest::of(&plain), IMAGE_LAYER_GZIP_MEDIA_TYPE)
         });
         self.push_layers(architecture, name, layers.collect()).await
@@ -106,7 +110,7 @@ impl Registry {
 
     /// An image of one layer that is not compressed.
     pub async fn push_plain(&self, name: &str, files: Files<'_>) -> Pushed {
-        let plain = super::archive(files);
+        let plain = archive(files);
         let digest = Digest::of(&plain);
         self.push_layers(&Platform::here().architecture, name, vec![(plain, digest, IMAGE_LAYER_MEDIA_TYPE)])
             .await
@@ -188,4 +192,23 @@ impl Drop for Registry {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A gzip archive of these files.
+fn gzip(files: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>) {
+    let plain = archive(files);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&plain).expect("written to memory");
+    (encoder.finish().expect("written to memory"), plain)
+}
+
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, Path::new(path), content.as_bytes()).expect("written to memory");
+    }
+    archive.into_inner().expect("written to memory")
 }

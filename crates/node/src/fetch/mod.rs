@@ -47,6 +47,22 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// What the tenant is told.
+    pub fn for_tenant(&self) -> String {
+        match self {
+            FetchError::Image(error) => for_tenant(error),
+            FetchError::Broken { .. }
+            | FetchError::NoSource { .. }
+            | FetchError::Net(_)
+            | FetchError::Stopped => self.to_string(),
+        }
+    }
+
+    /// Whether it is for want of room here. What is in use stays, and nobody makes room: another host has it now.
+    pub fn is_want_of_room(&self) -> bool {
+        matches!(self, FetchError::Image(ImageError::Full { .. } | ImageError::OverLimit { .. }))
+    }
+
     /// Whether trying again, or another host, would not help.
     pub fn is_workload(&self) -> bool {
         match self {
@@ -56,6 +72,21 @@ impl FetchError {
             | FetchError::Stopped => false,
             FetchError::Image(error) => is_bad_image(error),
         }
+    }
+}
+
+/// What a tenant is told: paths of the owner's computer are none of their business.
+pub fn for_tenant(error: &ImageError) -> String {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only these name paths of this computer")]
+    match error {
+        ImageError::Full { needed, free, .. } => {
+            format!("the host's disk is full: {needed} bytes needed, {free} free")
+        }
+        ImageError::OverLimit { needed, .. } => {
+            format!("the host keeps no more images: {needed} bytes needed beside those in use")
+        }
+        ImageError::Io { doing, source, .. } => format!("the host cannot {doing} what it keeps: {source}"),
+        other => other.to_string(),
     }
 }
 
