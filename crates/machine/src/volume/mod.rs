@@ -36,7 +36,7 @@ use disk::{Mounted, attach, is_attached};
 const BYTES_PER_FILE: u64 = 16_384;
 
 /// The kernel lets go of a disk a moment after it was unmounted.
-const LET_GO: Duration = Duration::from_secs(3);
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// Names a volume on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
