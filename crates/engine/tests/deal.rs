@@ -7,8 +7,8 @@ use engine::{Input, Topic};
 use model::document::{Readers, SecretFile, Secrets};
 use model::record::{Account, Record};
 use model::{
-    Ask, AskTerms, Denial, EndReason, Id, Lease, Nonce, Phase, Quote, Rate, Request, Resources, Response,
-    Sandbox, Share, Signed, Span, Workload,
+    Ask, AskTerms, Denial, EndReason, Feature, Id, Lease, NetworkPolicy, Nonce, Phase, Quote, Rate, Request,
+    Resources, Response, Sandbox, Share, Signed, Span, Workload,
 };
 
 #[test]
@@ -61,6 +61,28 @@ fn more_than_the_cap_is_never_paid() {
     );
     let exact = world.ask(TENANT, AskTerms { cap: rate("3.60 EUR"), ..wish() });
     world.until(Span::seconds(5), |world| matches!(world.outcome(TENANT, exact), Outcome::Agreed(_)));
+}
+
+#[test]
+fn what_a_sandbox_cannot_give_is_not_promised() {
+    let network: NetworkPolicy = "internet".parse().unwrap();
+    let mut world = World::lending(Share { network: network.clone(), ..share() }, 1, 1);
+    let sandbox =
+        Sandbox { without: vec![Feature::Network, Feature::Writing], ..world.offer().sandbox.clone() };
+    world.lend_with(HOST, Some(Share { network, ..share() }), sandbox);
+    assert!(world.offer().share.network.is_none(), "it is not said to be lent");
+    let mut wanted = wish();
+    let ask = world.ask(TENANT, wanted.clone());
+    assert_eq!(world.refusal(TENANT, ask).0, "not_in_this_sandbox", "it would write over its image");
+    wanted.workload.options.read_only = true;
+    wanted.workload.ports = vec![80];
+    let ask = world.ask(TENANT, wanted.clone());
+    let (code, sentence) = world.refusal(TENANT, ask);
+    assert_eq!(code, "not_in_this_sandbox");
+    assert_eq!(sentence, "guests have no ports here, and reach nothing outside");
+    wanted.workload.ports = Vec::new();
+    let ask = world.ask(TENANT, wanted);
+    world.until(Span::seconds(5), |world| matches!(world.outcome(TENANT, ask), Outcome::Agreed(_)));
 }
 
 #[test]

@@ -4,7 +4,10 @@ use crate::world::{BEGIN, HOST, ONE_CORE, TENANT, World, person, share, speed, w
 use engine::State;
 use engine::input::Tenant;
 use engine::market::{Book, Found, Learned, Miss, Query, STANDS, Weight, search};
-use model::{Currency, Mode, NetworkPolicy, Offer, Prices, Profile, Rate, Sandbox, Share, Signed, Span};
+use model::document::RunOptions;
+use model::{
+    Currency, Feature, Mode, NetworkPolicy, Offer, Prices, Profile, Rate, Sandbox, Share, Signed, Span,
+};
 
 #[test]
 fn the_cheapest_for_its_speed_comes_first_and_says_why() {
@@ -82,6 +85,21 @@ fn what_does_not_suit_says_what_would() {
         let remedies: Vec<_> = found.near[0].misses.iter().map(Miss::remedy).collect();
         assert_eq!(remedies, [remedy]);
     }
+}
+
+#[test]
+fn what_runs_guests_there_must_give_them_what_is_needed() {
+    let mut book = Book::default();
+    offers(&mut book, 1, |offer| offer.sandbox.without = vec![Feature::Network, Feature::Writing]);
+    let usual = Feature::needed(&NetworkPolicy::None, false, &RunOptions::default());
+    let found = find(&book, &Query { features: usual, ..query() });
+    assert_eq!(found.near[0].misses, [Miss::Without { feature: Feature::Writing }]);
+    let options = RunOptions { read_only: true, ..RunOptions::default() };
+    let ports = Feature::needed(&NetworkPolicy::None, true, &options);
+    let found = find(&book, &Query { features: ports, ..query() });
+    assert_eq!(found.near[0].misses, [Miss::Without { feature: Feature::Network }]);
+    let features = Feature::needed(&NetworkPolicy::None, false, &options);
+    assert_eq!(find(&book, &Query { features, ..query() }).matches.len(), 1);
 }
 
 #[test]
@@ -299,6 +317,7 @@ fn query() -> Query {
     Query {
         volumes: false,
         secrets: false,
+        features: Vec::new(),
         devices: Vec::new(),
         resources: ONE_CORE,
         term,
@@ -341,6 +360,7 @@ fn offer(number: u8, change: impl FnOnce(&mut Offer)) -> Signed<Offer> {
             tested: None,
             volumes: false,
             secrets: true,
+            without: Vec::new(),
         },
         customs: None,
     };

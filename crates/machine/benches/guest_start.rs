@@ -1,12 +1,13 @@
-//! From start to exit of `true`: our guest, a bare `crun run` and `runc run` of the same bundle, and `podman run`, in
-//! turns, so that other work on the machine hits all alike. Then fifty guests at once, how long freezing takes, and the
-//! whole isolation test. Needs root, crun, busybox; runc and podman where they are installed.
+//! From start to exit of `true`: our guest, by crun and on a kernel of its own, a bare `crun run`, `runc run` and `runsc run`
+//! of the same bundle, `podman run` and `docker run`, in turns, so that other work on the machine hits all alike. Then fifty guests at once, how long freezing takes, and the
+//! whole isolation test. Needs root, crun, busybox; runc, runsc and podman where they are installed, docker where it runs.
 //!
 //! `cargo bench -p sublet-machine --bench guest_start -- [--json] [--runs N] [--disk]`, the last for a guest whose disk is
 //! not in memory
 
 #![allow(clippy::print_stdout)] // its purpose
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sublet_machine::guest::{
-    Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Settings, Writable, supervise,
+    Grace, GuestEvent, GuestId, GuestSpec, Guests, Limits, Runtime, Settings, Writable, supervise,
 };
 use sublet_machine::network::{Internet, Network};
 use sublet_machine::selftest::{Report, Setup, isolation};
@@ -51,43 +52,45 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     write_bundle(&guests, &image, dir.path()).await?;
     events.recv().await;
 
+    let mut kernels = own_kernel(dir.path())?;
     let (state, bundle) = (dir.path().join("state"), dir.path());
-    let bare = |program, own, name| -> Outcome<Lapped> {
-        Lapped::new(&[
-            program,
-            own,
-            "--root",
-            path_text(&state.join(program))?,
-            "run",
-            "--bundle",
-            path_text(bundle)?,
-            name,
-        ])
-    };
-    let mut crun = bare("crun", "--cgroup-manager=disabled", "bare")?;
-    let mut runc = match Command::new("runc").arg("--version").output() {
-        Ok(_) => Some(bare("runc", "--rootless=true", "barer")?),
-        Err(_) => None,
+    let bare = |program: &str, own: &[&str], name| {
+        let (state, bundle) = (state.join(program), path_text(bundle)?);
+        let words = ["--root", path_text(&state)?, "run", "--bundle", bundle, name];
+        Lapped::new(&[&[program], own, &words].concat())
     };
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-    let podman_run = ["podman", "run", "--rm", "--cgroups=disabled", "--network=none"];
+    let podman = ["podman", "run", "--rm", "--cgroups=disabled", "--network=none"];
     let podman_what = ["--rootfs", path_text(&image)?, "/bin/true"];
-    let mut podman = match Command::new("podman").arg("--version").output() {
-        Ok(_) => Some(Lapped::new(&[&podman_run[..], &limits, &podman_what].concat())?),
-        Err(_) => None,
-    };
+    let docker = ["docker", "run", "--rm", "--network=none", "--cap-drop=ALL", "--read-only"];
+    let docker_what = [DOCKER_IMAGE, "/bin/true"];
+    let mut rivals = vec![("crun", bare("crun", &["--cgroup-manager=disabled"], "bare")?)];
+    if answers("runc", &["--version"]) {
+        rivals.push(("runc", bare("runc", &["--rootless=true"], "barer")?));
+    }
+    if answers("runsc", &["--version"]) {
+        rivals.push(("runsc", bare("runsc", &["--ignore-cgroups", "--network=none"], "barest")?));
+    }
+    if answers("podman", &["--version"]) {
+        rivals.push(("podman", Lapped::new(&[&podman[..], &limits, &podman_what].concat())?));
+    }
+    // Only where its daemon runs.
+    if answers("docker", &["info"]) {
+        import_into_docker(&image)?;
+        rivals.push(("docker", Lapped::new(&[&docker[..], &limits, &docker_what].concat())?));
+    }
 
     let mut times = Times::default();
     for turn in 0..WARM_UP + runs {
-        let own = one_guest(&guests, &mut events, &image).await?;
-        let crun = crun.lap()?;
-        let runc = runc.as_mut().map(Lapped::lap).transpose()?;
-        let podman = podman.as_mut().map(Lapped::lap).transpose()?;
+        let mut lap = vec![("sublet", one_guest(&guests, &mut events, &image).await?)];
+        if let Some((guests, events)) = &mut kernels {
+            lap.push(("sublet_runsc", one_guest(guests, events, &image).await?));
+        }
+        for (name, rival) in &mut rivals {
+            lap.push((name, rival.lap()?));
+        }
         if turn >= WARM_UP {
-            times.ours.push(own);
-            times.crun.push(crun);
-            times.runc.extend(runc);
-            times.podman.extend(podman);
+            lap.into_iter().for_each(|(name, took)| times.entry(name).or_default().push(took));
         }
     }
     let crowd = crowd(&guests, &mut events, &image).await?;
@@ -103,12 +106,31 @@ async fn compare(arguments: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-#[derive(Default)]
-struct Times {
-    ours: Vec<Duration>,
-    crun: Vec<Duration>,
-    runc: Vec<Duration>,
-    podman: Vec<Duration>,
+/// By what was timed.
+type Times = BTreeMap<&'static str, Vec<Duration>>;
+
+/// Our guests on a kernel of their own, where there is what brings one.
+fn own_kernel(dir: &Path) -> Outcome<Option<(Guests, mpsc::Receiver<GuestEvent>)>> {
+    let Some(runtime) = Runtime::named("runsc") else { return Ok(None) };
+    let (sender, events) = mpsc::channel(16);
+    let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
+    let guests = Guests::open(dir.join("kernels"), supervisor, sender, Arc::new(Internet::default()))?;
+    Ok(Some((guests.with_runtime(runtime), events)))
+}
+
+fn answers(program: &str, words: &[&str]) -> bool {
+    Command::new(program).args(words).output().is_ok_and(|done| done.status.success())
+}
+
+const DOCKER_IMAGE: &str = "sublet-bench:latest";
+
+fn import_into_docker(image: &Path) -> Outcome<()> {
+    let mut tar =
+        Command::new("tar").arg("-C").arg(image).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+    let archive = tar.stdout.take().ok_or("no pipe")?;
+    let done = Command::new("docker").args(["import", "-", DOCKER_IMAGE]).stdin(archive).output()?;
+    tar.wait()?;
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into()) }
 }
 
 /// Fifty guests at once: how many did not start, and when the last one ran.
@@ -181,30 +203,29 @@ fn report(
         times.sort_unstable();
         times.get(times.len() / 2).map(|time| millis(*time))
     };
-    let runs = times.ours.len();
-    let (Some(ours), Some(crun)) = (p50(times.ours), p50(times.crun)) else { return };
-    let (runc, podman) = (p50(times.runc), p50(times.podman));
+    let runs = times.get("sublet").map_or(0, Vec::len);
+    let medians: BTreeMap<&str, f64> =
+        times.into_iter().filter_map(|(name, times)| Some((name, p50(times)?))).collect();
+    let (Some(ours), Some(crun)) = (medians.get("sublet"), medians.get("crun")) else { return };
     let p99 = freezing.get(freezing.len() * 99 / 100).map_or(0.0, |time| millis(*time));
-    let facts = json!({
+    let mut facts = json!({
         "bench": "guest_start", "runs": runs, "unit": "ms p50, start to exit of true",
-        "sublet": ours, "crun": crun, "runc": runc, "podman": podman,
-        "sublet_over_crun": ours / crun, "podman_over_sublet": podman.map(|podman| podman / ours),
+        "sublet_over_crun": ours / crun,
+        "podman_over_sublet": medians.get("podman").map(|podman| podman / ours),
         "fifty_at_once": { "not_started": not_started, "all_run_after_ms": millis(crowd) },
         "freeze_p99_ms": p99,
         "isolation": { "passed": suite.passed(), "failed": suite.failed().count(), "ms": suite.milliseconds },
     });
+    for (name, median) in &medians {
+        facts[name] = json!(median);
+    }
     if as_json {
         println!("{facts}");
         return;
     }
     println!("start to exit of `true`, p50 of {runs} runs in turns");
-    println!("  sublet {ours:7.1} ms");
-    println!("  crun   {crun:7.1} ms   sublet takes {:.2} x as long", ours / crun);
-    if let Some(runc) = runc {
-        println!("  runc   {runc:7.1} ms");
-    }
-    if let Some(podman) = podman {
-        println!("  podman {podman:7.1} ms   {:.1} x as long as sublet", podman / ours);
+    for (name, median) in &medians {
+        println!("  {name:12} {median:7.1} ms   {:.2} x a bare crun", median / crun);
     }
     println!("fifty guests at once: {not_started} did not start; all ran after {:.0} ms", millis(crowd));
     println!("freezing a busy guest, p99 of {}: {p99:.1} ms", freezing.len());

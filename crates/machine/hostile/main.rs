@@ -41,6 +41,23 @@ pub struct Probe {
     pub attempt: fn(&World) -> Verdict,
 }
 
+/// Attempts upon the kernel that a guest runs on, and on nothing else: where that is one of its own, which runs for no
+/// other, what they get is nothing of the machine's.
+const OF_THE_KERNEL: &[&str] = &[
+    "bomb.device_bytes", // in its memory, which is judged by itself
+    "bomb.processor",    // by its own count; the machine has another
+    "device.fuse",
+    "device.list",
+    "network.tunnel",
+    "power.nice",
+    "power.oom",
+    "power.user",
+    "proc.boot",
+    "proc.overcommit",
+    "proc.sysctl_network",
+    "proc.sysrq",
+];
+
 /// A probe that takes longer hangs, whatever the machine has to do besides.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,12 +70,16 @@ fn main() {
     let world = World::parse(&arguments);
     let groups = [bombs::FLOOD, calls::PROBES, network::PROBES, files::PROBES, powers::PROBES, bombs::PROBES];
     let probes = groups.iter().copied().flatten().filter(|probe| world.wants(probe.name));
+    let own_kernel = world.has_own_kernel();
     let mut tried = 0;
     // What a probe leaves is ours to bury: the dead count as processes until then.
     sys::adopt_orphans();
     for probe in probes {
         let (held, found) = match alone(probe, &world) {
             Verdict::Held(found) => (true, found),
+            Verdict::Breached(found) if own_kernel && OF_THE_KERNEL.contains(&probe.name) => {
+                (true, format!("of the guest's own kernel: {found}"))
+            }
             Verdict::Breached(found) => (false, found),
         };
         println!(r#"{{"probe":"{}","held":{held},"found":"{}"}}"#, probe.name, escaped(&found));

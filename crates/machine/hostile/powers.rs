@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::files::is_ours;
 use crate::sys::number::{IOPRIO_SET, SCHED_SETSCHEDULER, SETPRIORITY};
 use crate::sys::{self, call};
 use crate::world::World;
@@ -12,7 +13,11 @@ use crate::{Probe, Verdict, failed, holds};
 
 pub const PROBES: &[Probe] = &[
     Probe { name: "power.capabilities", attempt: capabilities },
-    Probe { name: "power.no_new_privileges", attempt: |_| status("NoNewPrivs:", "1") },
+    // Asked, not read: not every kernel writes it down.
+    Probe {
+        name: "power.no_new_privileges",
+        attempt: |_| holds(sys::no_new_privileges(), "as the kernel says"),
+    },
     Probe { name: "power.call_filter", attempt: |_| status("Seccomp:", "2") },
     Probe { name: "power.user", attempt: user },
     Probe { name: "power.setuid", attempt: setuid },
@@ -95,11 +100,6 @@ fn real_time(_: &World) -> Verdict {
 
 /// Signal 0 only asks whether one could. The guest's own processes do not count.
 fn kill_others(_: &World) -> Verdict {
-    let ours = fs::read_link("/proc/self/exe").ok();
-    let foreign = (1..400).find(|pid| {
-        let exe = fs::read_link(format!("/proc/{pid}/exe"));
-        let is_init = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/dev/"));
-        !is_init && exe.ok() != ours && sys::signal(*pid, 0).is_ok()
-    });
+    let foreign = (1..400).find(|pid| !is_ours(&pid.to_string()) && sys::signal(*pid, 0).is_ok());
     holds(foreign.is_none(), foreign.map_or("nobody else there".into(), |pid| format!("process {pid}")))
 }

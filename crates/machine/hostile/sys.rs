@@ -7,6 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 pub const EPERM: i32 = 1;
+pub const EBADF: i32 = 9;
 pub const EAGAIN: i32 = 11;
 pub const EACCES: i32 = 13;
 pub const ENOSYS: i32 = 38;
@@ -74,6 +75,13 @@ pub fn pipe() -> io::Result<(File, OwnedFd)> {
         checked(c_pipe(ends.as_mut_ptr()).into())?;
         Ok((File::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
     }
+}
+
+/// Whether no program that this process becomes can have more power than it.
+pub fn no_new_privileges() -> bool {
+    const PR_GET_NO_NEW_PRIVS: c_int = 39;
+    // SAFETY: only numbers.
+    unsafe { prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 }
 }
 
 #[derive(Debug)]

@@ -28,6 +28,10 @@ pub struct World {
     pub log: u64,
     /// Only probes whose names begin so.
     pub only: String,
+    /// But for those of these names.
+    pub without: String,
+    /// What the machine's kernel says that it is.
+    pub kernel: String,
 }
 
 impl World {
@@ -51,6 +55,8 @@ impl World {
                 "open_files" => world.open_files = number(),
                 "log" => world.log = number(),
                 "only" => world.only = value.to_owned(),
+                "without" => world.without = value.to_owned(),
+                "kernel" => world.kernel = value.to_owned(),
                 _ => {}
             }
         }
@@ -58,6 +64,13 @@ impl World {
     }
 
     pub fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.split(',').any(|start| name.starts_with(start))
+        let starts = self.only.is_empty() || self.only.split(',').any(|start| name.starts_with(start));
+        starts && !self.without.split(',').any(|other| name == other)
+    }
+
+    /// Whether this guest runs on another kernel than the machine.
+    pub fn has_own_kernel(&self) -> bool {
+        let own = std::fs::read_to_string("/proc/version").unwrap_or_default();
+        !own.trim().is_empty() && !self.kernel.is_empty() && own.trim() != self.kernel.trim()
     }
 }

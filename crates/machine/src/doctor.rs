@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::device;
 use crate::guest::{Hierarchy, Ids, Runtime, Writable, find_in_path};
 use crate::presence::{self, Places, Sight, Wants};
-use model::ReasonKind;
+use model::{Feature, ReasonKind};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -38,6 +38,7 @@ pub enum Health {
 pub fn doctor() -> Vec<Finding> {
     let mut findings = vec![
         runtime(),
+        own_kernel(),
         user_namespaces(),
         ids(),
         limits(),
@@ -92,7 +93,7 @@ fn owner() -> Vec<Finding> {
 fn runtime() -> Finding {
     const NAME: &str = "container runtime";
     let Some(runtime) = Runtime::find() else {
-        return missing(NAME, "neither crun nor runc is in PATH", &install("crun"));
+        return missing(NAME, "neither crun, runc nor runsc is in PATH", &install("crun"));
     };
     let version = Command::new(runtime.program()).arg("--version").output();
     let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -106,6 +107,21 @@ fn runtime() -> Finding {
     } else {
         limited(NAME, detail, "guests start in half the time with crun", &install("crun"))
     }
+}
+
+/// Whether the owner could have guests run on a kernel of their own.
+fn own_kernel() -> Finding {
+    const NAME: &str = "kernel of its own";
+    let Some(runsc) = Runtime::named("runsc") else {
+        return works(NAME, "guests can have one where runsc is installed");
+    };
+    let without: Vec<&str> = runsc.without().into_iter().map(Feature::word).collect();
+    let detail = format!(
+        "guests have one by `sublet host --runtime runsc` ({}), and then no {}",
+        runsc.description(),
+        without.join(", no ")
+    );
+    works(NAME, detail)
 }
 
 fn user_namespaces() -> Finding {

@@ -29,10 +29,10 @@ pub mod time;
 pub use amount::{Amount, Arithmetic, Currency, Rate};
 pub use contact::{Contact, Regard};
 pub use document::{
-    Ask, AskTerms, Aspect, Audience, Destination, DeviceCertificate, End, EndReason, Greeting, ImageDigest,
-    Invite, Lease, Mode, NetworkPolicy, Offer, Party, Person, Pieces, Prices, Profile, Quote, Rating,
-    Receipt, Release, Renewal, RenewalTerms, Sandbox, Settlement, Share, Side, Speed, Terms, Tested, Tick,
-    Traffic, Usage, Version, Volume, Workload,
+    Ask, AskTerms, Aspect, Audience, Destination, DeviceCertificate, End, EndReason, Feature, Greeting,
+    ImageDigest, Invite, Lease, Mode, NetworkPolicy, Offer, Party, Person, Pieces, Prices, Profile, Quote,
+    Rating, Receipt, Release, Renewal, RenewalTerms, Sandbox, Settlement, Share, Side, Speed, Terms, Tested,
+    Tick, Traffic, Usage, Version, Volume, Workload,
 };
 pub use envelope::{Cosigned, Document, Invalid, Key, Parties, Signed, Unverified};
 pub use hidden::Hidden;

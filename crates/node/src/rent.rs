@@ -14,8 +14,8 @@ use model::Request;
 use model::document::{RunOptions, Secrets};
 use model::message::{MOST_FAILED, Passed};
 use model::{
-    Ask, AskTerms, DeviceId, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces, Rate,
-    Resources, Span, Volume, Workload,
+    Ask, AskTerms, DeviceId, Feature, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces,
+    Rate, Resources, Span, Volume, Workload,
 };
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -167,6 +167,7 @@ impl NodeHandle {
         Query {
             volumes: !rent.volumes.is_empty(),
             secrets: !rent.secrets.is_empty(),
+            features: Feature::needed(&rent.network, !rent.ports.is_empty(), &rent.options),
             devices: rent.devices.clone(),
             resources: rent.resources,
             term: rent.term,

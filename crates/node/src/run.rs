@@ -16,7 +16,7 @@ use engine::input::{Machine, Owner};
 use engine::market::Learned;
 use engine::owner;
 use engine::{Effect, Engine, Identity, Input, Reply, State, Topic};
-use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests, Runtime};
+use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests};
 use machine::image::{Images, Platform};
 use machine::network::Internet;
 use machine::presence::{self, Places, Seen, Wants};
@@ -133,10 +133,11 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     presence::watch(sources, wants, move |seen| tell.blocking_send(Command::Seen(seen)).is_ok())
         .map_err(Fault::Presence)?;
     let identity = core.engine.identity().clone();
-    let runtime = hands.guests.runtime().map(Runtime::description).unwrap_or_default();
+    let (runtime, without) =
+        hands.guests.runtime().map(|runtime| (runtime.description(), runtime.without())).unwrap_or_default();
     let tested = isolation::last(&config.data, &runtime);
-    let sandbox =
-        Sandbox { runtime, user_namespace: true, tested, volumes: crate::volumes::possible(), secrets: true };
+    let volumes = crate::volumes::possible();
+    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes, secrets: true, without };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,

@@ -57,6 +57,7 @@ const DEMO: &[Package] = &[
 const TEST: &[Package] = &[
     program("busybox-static", "busybox"), // the tests' guest
     program("runc", "runc"),              // runs it as crun does
+    program("runsc", "runsc"),            // runs it on a kernel of its own
     program("iproute2", "ip"),            // networks of the tests' own
     program("chromium", "chromium"),      // looks at every page
     program("docker-registry", "docker-registry"),

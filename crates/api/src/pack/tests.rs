@@ -74,6 +74,7 @@ fn deal(hourly: i64) -> (Actor, Actor, Pack) {
             tested: None,
             volumes: false,
             secrets: false,
+            without: Vec::new(),
         },
         customs: None,
     });

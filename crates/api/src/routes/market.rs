@@ -69,6 +69,7 @@ fn read(core: &Core, query: &Query, me: DeviceId) -> Result<market::Query, Probl
     Ok(market::Query {
         volumes: false,
         secrets: false,
+        features: Vec::new(),
         devices: query.devices.clone(),
         resources: node::model::Resources {
             cpu_millis: query.cpu_millis,

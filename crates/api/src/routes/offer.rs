@@ -3,7 +3,7 @@
 use super::machine::blocking;
 use crate::door::Door;
 use crate::problem::{Body, Problem};
-use crate::shapes::{Moment, MyOffer, Published, Share, ShareWish, Tested};
+use crate::shapes::{Moment, MyOffer, Published, Share, ShareWish, Tested, features};
 use crate::share;
 use axum::Json;
 use axum::extract::State;
@@ -39,6 +39,7 @@ pub async fn show(State(door): State<Door>) -> Result<Json<MyOffer>, Problem> {
                 issued: Moment(offer.issued),
                 expires: Moment(offer.expires),
                 tested: offer.sandbox.tested.as_ref().map(Tested::from),
+                without: features(&offer.sandbox),
             }),
         }
     });

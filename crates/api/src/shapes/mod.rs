@@ -46,6 +46,7 @@ pub use lease::{
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
 pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
 pub use network::{Network, Port, Protocol, Traffic};
+pub(crate) use offer::features;
 pub use offer::{
     Audience, Found, LentDevice, Listing, Listings, Match, MyOffer, NearMiss, Prices, Published, Query,
     Renewal, Share, ShareWish, Speed, Terms, Weight,

@@ -396,6 +396,9 @@ pub struct Published {
     /// What it says of the isolation test; none: it was not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
+    /// What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 /// An offer of another machine.
@@ -418,6 +421,9 @@ pub struct Listing {
     pub runtime: String,
     /// Whether guests have a user namespace of their own.
     pub user_namespace: bool,
+    /// What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// What a hostile guest found when the owner last tried the sandbox; none: it was not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
@@ -429,6 +435,11 @@ pub struct Listing {
     pub issued: Moment,
     /// When it ends.
     pub expires: Moment,
+}
+
+/// What guests cannot have in a sandbox.
+pub(crate) fn features(sandbox: &model::Sandbox) -> Vec<String> {
+    sandbox.without.iter().map(|feature| feature.word().to_owned()).collect()
 }
 
 impl Listing {
@@ -449,6 +460,7 @@ impl Listing {
             customs: offer.customs.as_ref().map(Customs::from),
             runtime: offer.sandbox.runtime.clone(),
             user_namespace: offer.sandbox.user_namespace,
+            without: features(&offer.sandbox),
             tested: offer.sandbox.tested.as_ref().map(Tested::from),
             trust,
             issued: Moment(offer.issued),

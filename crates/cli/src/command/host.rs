@@ -38,7 +38,7 @@ pub struct HostArgs {
     #[arg(long)]
     relay: bool,
     /// What runs guests [default: the best that is installed].
-    #[arg(long, value_name = "crun|runc", value_parser = runtime)]
+    #[arg(long, value_name = "crun|runc|runsc", value_parser = runtime)]
     runtime: Option<Runtime>,
     /// The port of the API, on 127.0.0.1; 0 takes a free one [default: 7391, or a free one].
     #[arg(long, value_name = "PORT")]
@@ -52,8 +52,8 @@ pub struct HostArgs {
 }
 
 fn runtime(name: &str) -> Result<Runtime, String> {
-    if !["crun", "runc"].contains(&name) {
-        return Err(format!("guests are not held by {name}: crun and runc are what was tried"));
+    if !Runtime::KNOWN.contains(&name) {
+        return Err(format!("guests are not held by {name}: crun, runc and runsc are what was tried"));
     }
     Runtime::named(name).ok_or_else(|| format!("{name} is not installed: `sublet doctor` says how to get it"))
 }

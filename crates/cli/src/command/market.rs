@@ -130,12 +130,10 @@ fn matches(found: &Found) -> Table {
 
 /// What runs guests there, and what came of the host's isolation test.
 fn sandbox(offer: &Listing) -> String {
-    match &offer.tested {
-        Some(tested) => {
-            format!("{} ({}/{} held)", offer.runtime, tested.passed, tested.passed + tested.failed)
-        }
-        None => offer.runtime.clone(),
-    }
+    let tested = offer.tested.as_ref();
+    let held = tested.map(|tested| format!(" ({}/{} held)", tested.passed, tested.passed + tested.failed));
+    let lacks = (!offer.without.is_empty()).then(|| format!(", no {}", offer.without.join(", no ")));
+    format!("{}{}{}", offer.runtime, held.unwrap_or_default(), lacks.unwrap_or_default())
 }
 
 fn near(near: &[NearMiss]) -> Table {

@@ -234,7 +234,13 @@ fn story(offer: &MyOffer) -> String {
             )
         }
     };
-    format!("{}\n{left}{floor}{published}", words(share))
+    let without = offer.published.as_ref().map(|published| published.without.join(", ")).unwrap_or_default();
+    let without = if without.is_empty() {
+        without
+    } else {
+        format!("\nby what runs them, guests go without: {without}")
+    };
+    format!("{}\n{left}{floor}{published}{without}", words(share))
 }
 
 /// What a core-hour costs in electricity, and whether the price covers it.

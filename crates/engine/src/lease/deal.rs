@@ -8,8 +8,8 @@ use model::envelope::CLOCK_SKEW;
 use model::message::{Denial, Response};
 use model::record::{Among, Record};
 use model::{
-    Amount, Ask, AskTerms, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side, Signed, Span,
-    Timestamp, Unverified, plain,
+    Amount, Ask, AskTerms, Feature, Id, Lease, Nonce, Offer, Party, PeerKey, Person, Phase, Quote, Side,
+    Signed, Span, Timestamp, Unverified, plain,
 };
 
 /// How long an ask waits for its quote, and a quote holds its capacity: each by the clock of who waits or holds. The
@@ -161,6 +161,12 @@ pub fn quote(
     }
     if ask.terms.workload.secrets.is_some() && !offer.sandbox.secrets {
         return Err(Refusal::NoSecrets.into());
+    }
+    let workload = &ask.terms.workload;
+    let ports = !workload.ports.is_empty() || !workload.udp_ports.is_empty();
+    let needed = Feature::needed(&workload.network, ports, &workload.options);
+    if let Some(feature) = offer.sandbox.lacks(&needed) {
+        return Err(Refusal::Without { feature }.into());
     }
     if let Some(volume) = state.lease.volume_in_use(tenant.party.person, volumes) {
         return Err(Refusal::VolumeInUse { volume }.into());

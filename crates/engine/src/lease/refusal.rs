@@ -2,7 +2,8 @@
 
 use model::document::Lack;
 use model::{
-    Amount, Arithmetic, Id, Lease, NetworkPolicy, Offer, OwnerReason, Phase, Rate, Resources, Side, Span,
+    Amount, Arithmetic, Feature, Id, Lease, NetworkPolicy, Offer, OwnerReason, Phase, Rate, Resources, Side,
+    Span,
 };
 
 /// A decision against what was wanted, with the facts in it.
@@ -102,6 +103,17 @@ pub enum Refusal {
     /// This host has no secrets for its guests.
     #[error("guests have no secrets here")]
     NoSecrets,
+    /// What runs guests on this host cannot give them that.
+    #[error("{}", match .feature {
+        Feature::Network => "guests have no ports here, and reach nothing outside",
+        Feature::Devices => "guests have no devices here",
+        Feature::Processes => "nothing is seen here of what goes on in guests",
+        Feature::Writing => "guests cannot write over their images here",
+    })]
+    Without {
+        /// What.
+        feature: Feature,
+    },
     /// One guest at a time.
     #[error("the volume {volume} is in use by another lease of yours here")]
     VolumeInUse {
@@ -208,6 +220,7 @@ impl Refusal {
             Refusal::DeviceInUse { .. } => "device_in_use",
             Refusal::NoVolumes => "no_volumes",
             Refusal::NoSecrets => "no_secrets",
+            Refusal::Without { .. } => "not_in_this_sandbox",
             Refusal::VolumeInUse { .. } => "volume_in_use",
             Refusal::UnknownQuote => "unknown_quote",
             Refusal::Differs(_) => "answer_differs",
@@ -248,6 +261,10 @@ impl Refusal {
             Refusal::NoVolumes | Refusal::NoSecrets => {
                 "Take an offer of a machine that has them: `sublet market`."
             }
+            Refusal::Without { feature: Feature::Writing } => {
+                "Ask with --read-only, and name what is to be written to with --tmpfs; or take another offer."
+            }
+            Refusal::Without { .. } => "Do without it, or take another offer: `sublet market`.",
             Refusal::VolumeInUse { .. } => "Stop that lease first: `sublet ps` shows it.",
             Refusal::OutOfReach { .. } => "Ask for less with --net, or take another offer: `sublet market`.",
             Refusal::UnknownQuote => "Ask again.",

@@ -184,6 +184,8 @@ fn next_offer(
     customs: Customs,
 ) -> Option<Offer> {
     let last = market.offer.as_ref();
+    // What was taken back is said with the words that it had.
+    let share = market.share.clone().or_else(|| last.map(|last| last.share.clone()))?;
     let offer = Offer {
         certificate: identity.certificate.unverified(),
         addresses: addresses.to_vec(),
@@ -192,8 +194,7 @@ fn next_offer(
         issued: now,
         expires: now + STANDS,
         open: market.share.is_some(),
-        // What was taken back is said with the words that it had.
-        share: market.share.clone().or_else(|| last.map(|last| last.share.clone()))?,
+        share: sandbox.narrow(share),
         speed: market.speed?,
         arch: identity.arch.clone(),
         sandbox,

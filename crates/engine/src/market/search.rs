@@ -3,7 +3,7 @@
 use super::{Book, Listing, rate};
 use crate::State;
 use model::document::Lack;
-use model::{Arithmetic, Audience, DeviceId, Mode, NetworkPolicy, Rate, Resources, Span, Timestamp};
+use model::{Arithmetic, Audience, DeviceId, Feature, Mode, NetworkPolicy, Rate, Resources, Span, Timestamp};
 
 /// What a tenant looks for.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Query {
     pub volumes: bool,
     /// Whether the guest is to have secrets.
     pub secrets: bool,
+    /// What the guest needs that not each sandbox has.
+    pub features: Vec<Feature>,
     /// Devices that the guest is to have, by the names in the offer.
     pub devices: Vec<String>,
     /// Only offers of this device.
@@ -99,6 +101,11 @@ pub enum Miss {
     NoVolumes,
     /// Its guests have no secrets.
     NoSecrets,
+    /// What runs its guests cannot give them that.
+    Without {
+        /// What.
+        feature: Feature,
+    },
     /// It does not lend such a device.
     NoDevice {
         /// Its name.
@@ -193,6 +200,7 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
             .map(|device| Miss::NoDevice { device: device.clone() }),
         (query.volumes && !offer.sandbox.volumes).then_some(Miss::NoVolumes),
         (query.secrets && !offer.sandbox.secrets).then_some(Miss::NoSecrets),
+        offer.sandbox.lacks(&query.features).map(|feature| Miss::Without { feature }),
         (offer.speed.core < query.min_core).then_some(Miss::TooSlow { core: offer.speed.core }),
         (trust < query.min_trust).then_some(Miss::TooLittleTrust { trust }),
         // Acquaintance goes both ways: whoever's owner I know, I take to know me.
@@ -236,6 +244,7 @@ impl Miss {
             Miss::OutOfReach { .. } => "out_of_reach",
             Miss::NoVolumes => "no_volumes",
             Miss::NoSecrets => "no_secrets",
+            Miss::Without { .. } => "not_in_this_sandbox",
             Miss::NoDevice { .. } => "no_device",
             Miss::TooSlow { .. } => "too_slow",
             Miss::TooLittleTrust { .. } => "too_little_trust",
@@ -267,6 +276,16 @@ impl Miss {
             Miss::NoDevice { device } => format!("it lends no device {device}: go without --device"),
             Miss::NoVolumes => "its guests have no volumes: go without -v".to_owned(),
             Miss::NoSecrets => "its Sublet knows of no secrets yet: go without --secret".to_owned(),
+            Miss::Without { feature: Feature::Network } => {
+                "its guests have no ports and reach nothing outside: go without -p and --net".to_owned()
+            }
+            Miss::Without { feature: Feature::Writing } => {
+                "its guests cannot write over their images: ask with --read-only, and --tmpfs for what is written to"
+                    .to_owned()
+            }
+            Miss::Without { feature: feature @ (Feature::Devices | Feature::Processes) } => {
+                format!("its guests go without {}", feature.word())
+            }
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),
             Miss::TooLittleTrust { trust } => {
                 format!("its score is {}.{} %: ask for less trust", trust / 10, trust % 10)

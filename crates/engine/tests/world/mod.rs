@@ -92,6 +92,7 @@ impl World {
             tested: None,
             volumes: false,
             secrets: true,
+            without: Vec::new(),
         };
         self.lend_with(node, share, sandbox);
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{LimitError, Os, Remedy};
 use super::record::Usage;
+use super::runtime::Keep;
 use super::spec::{GuestId, LimitName, Limits};
 use super::writable::Writable;
 
@@ -77,10 +78,6 @@ const PERIOD: u64 = 100_000;
 /// The least that the kernel shares out, in thousandths of a core.
 const LEAST_CPU: u32 = 10;
 
-/// The warden, the runtime and its helper live in the group beside the guest's processes; and so does, for a moment, the
-/// runtime that begins another program.
-pub(crate) const RUNTIME_PIDS: u32 = 8;
-
 impl Hierarchy {
     /// Looks for groups that we may divide, and prepares them.
     ///
@@ -126,16 +123,16 @@ impl Hierarchy {
 }
 
 impl Group {
-    /// Makes the groups and sets the limits in them.
-    pub fn create(&self, limits: &Limits, writable: Writable) -> Result<(), LimitError> {
+    /// Makes the groups and sets the limits in them. `keep` is what holds the guest, and lives in them beside it.
+    pub fn create(&self, limits: &Limits, writable: Writable, keep: Keep) -> Result<(), LimitError> {
         for (limit, dir) in self.dirs() {
             make_dir(&dir).map_err(|os| LimitError::NoGroup { limit, dir, os })?;
         }
         let cpu = u64::from(limits.cpu_millis) * PERIOD / 1000;
         // A quarter of the usual share for each core: the owner's programs come first where both want the processor.
         let shares = (u64::from(limits.cpu_millis) * 256 / 1000).max(2);
-        let pids = limits.pids.saturating_add(RUNTIME_PIDS);
-        let ram = limits.ram(writable);
+        let pids = limits.pids.saturating_add(keep.pids);
+        let ram = limits.ram(writable).saturating_add(keep.memory);
         let set = |limit, dir: &Path, file: &str, value: u64| write(limit, dir.join(file), value.to_string());
         match &self.hierarchy {
             Hierarchy::V1 { cpu: cpus, memory, pids: processes, .. } => {

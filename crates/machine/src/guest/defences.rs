@@ -145,7 +145,7 @@ pub(super) fn weakened(mut config: Value, orders: &Orders) -> Value {
     config
 }
 
-fn remove(object: &mut Value, key: &str) {
+pub(super) fn remove(object: &mut Value, key: &str) {
     if let Some(object) = object.as_object_mut() {
         object.remove(key);
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use model::Feature;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -53,12 +54,12 @@ pub enum GuestError {
         /// How long we waited.
         within: std::time::Duration,
     },
-    /// Its processes cannot be seen from here.
-    #[error("{runtime} shows nothing of what goes on in guest {id}")]
-    Unseen {
-        /// Which.
-        id: GuestId,
-        /// What runs it.
+    /// What runs it, or would, cannot give a guest that.
+    #[error("{}", lacking(*.feature, .runtime))]
+    Without {
+        /// What.
+        feature: Feature,
+        /// What runs guests.
         runtime: String,
     },
     /// Nobody listens there, inside the guest.
@@ -91,6 +92,15 @@ pub enum GuestError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn lacking(feature: Feature, runtime: &str) -> String {
+    match feature {
+        Feature::Network => format!("guests by {runtime} have no ports, and reach nothing outside"),
+        Feature::Devices => format!("guests by {runtime} have no devices of this machine"),
+        Feature::Processes => format!("{runtime} shows nothing of what goes on in its guests"),
+        Feature::Writing => format!("guests by {runtime} cannot write over their images"),
+    }
 }
 
 /// Why another program was not begun in a guest that runs.

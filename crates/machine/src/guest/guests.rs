@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use model::Feature;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
@@ -120,15 +121,15 @@ impl Guests {
     /// What goes on in a guest: its processes, as it sees them itself.
     ///
     /// # Errors
-    /// [`GuestError::NotRunning`] if nothing does; [`GuestError::Unseen`] where its runtime shows none.
+    /// [`GuestError::NotRunning`] if nothing does; [`GuestError::Without`] where its runtime shows none.
     pub async fn processes(&self, id: GuestId) -> Result<Processes, GuestError> {
         let dir = self.shared.dir(&id);
         if !dir.exists() || !dir.is_attended().doing("look for the guest's supervisor")? {
             return Err(GuestError::NotRunning(id));
         }
         let orders = dir.orders().doing("read what the guest was given")?;
-        if orders.runtime.is_heavy() {
-            return Err(GuestError::Unseen { id, runtime: orders.runtime.name() });
+        if orders.runtime.without().contains(&Feature::Processes) {
+            return Err(GuestError::Without { feature: Feature::Processes, runtime: orders.runtime.name() });
         }
         let list = move || processes::list(&orders.hierarchy.group(&id), orders.ids);
         let listed = tokio::task::spawn_blocking(list).await.map_err(io::Error::other);
@@ -237,6 +238,7 @@ impl Guests {
 
     /// Connects to a TCP port of a guest's loopback device.
     pub async fn connect(&self, id: GuestId, port: u16) -> Result<TcpStream, GuestError> {
+        self.has_network(id)?;
         let v4 = (Family::V4, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let v6 = (Family::V6, SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
         match self.connect_to(id, v4).await {
@@ -247,8 +249,18 @@ impl Guests {
         }
     }
 
+    /// Refuses to speak to a guest that has no network.
+    fn has_network(&self, id: GuestId) -> Result<(), GuestError> {
+        let orders = self.shared.dir(&id).orders().map_err(|_| GuestError::NotRunning(id))?;
+        if orders.runtime.without().contains(&Feature::Network) {
+            return Err(GuestError::Without { feature: Feature::Network, runtime: orders.runtime.name() });
+        }
+        Ok(())
+    }
+
     /// A socket for datagrams to and from a UDP port of a guest's loopback device, of IPv6 if that is asked for.
     pub async fn datagrams(&self, id: GuestId, port: u16, is_v6: bool) -> Result<UdpSocket, GuestError> {
+        self.has_network(id)?;
         let (family, here) = match is_v6 {
             false => (Family::V4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             true => (Family::V6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
@@ -344,6 +356,14 @@ impl Guests {
         // One at a time, or two guests could be given the same ids.
         let _turn = self.preparing.lock().await;
         let runtime = self.runtime.clone().ok_or(GuestError::NoRuntime)?;
+        let lacks = |feature| runtime.without().contains(&feature);
+        let wanted = [
+            (Feature::Devices, !spec.devices.nodes.is_empty()),
+            (Feature::Network, !spec.network.policy.is_none()),
+        ];
+        if let Some((feature, _)) = wanted.into_iter().find(|(feature, wanted)| *wanted && lacks(*feature)) {
+            return Err(GuestError::Without { feature, runtime: runtime.name() });
+        }
         let hierarchy = Hierarchy::find()?;
         let mut taken = HashSet::new();
         for id in self.shared.ids()? {

@@ -6,6 +6,7 @@ use super::defences::{self, Defences};
 use super::exec::ExecSpec;
 use super::image_users::User;
 use super::nodes;
+use super::own_kernel;
 use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
@@ -22,7 +23,7 @@ pub fn config(orders: &Orders, user: &User, root: &str, open_files: u64) -> Valu
     // The runtime has the outer namespace's 0; the guest's 0 is its 1.
     let map = json!([{ "containerID": 0, "hostID": 1, "size": ids.count() }]);
     let namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"].map(|kind| json!({ "type": kind }));
-    let config = json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": { "path": root, "readonly": spec.run.read_only },
@@ -37,6 +38,9 @@ pub fn config(orders: &Orders, user: &User, root: &str, open_files: u64) -> Valu
             "seccomp": seccomp::profile(),
         },
     });
+    if orders.runtime.has_own_kernel() {
+        own_kernel::configure(&mut config, orders);
+    }
     if orders.defences == Defences::default() { config } else { defences::weakened(config, orders) }
 }
 
@@ -136,7 +140,7 @@ pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {
 
 fn mounts(orders: &Orders) -> Vec<Value> {
     let spec = &orders.spec;
-    let (shm, shared_files) = (shm_size(spec), format!("nr_inodes={}", Limits::SHARED_FILES));
+    let [shm, shared_files] = shm_options(spec);
     let usual = [
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"]),
@@ -144,10 +148,8 @@ fn mounts(orders: &Orders) -> Vec<Value> {
         mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", &shm, &shared_files]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
-    // A file for each 4 KiB: more would only fill the machine's memory with names.
     let in_memory = |tmpfs: &Tmpfs| {
-        let (size, inodes) =
-            (format!("size={}", tmpfs.size), format!("nr_inodes={}", tmpfs.size / 4_096 + 16));
+        let [size, inodes] = tmpfs_options(tmpfs);
         mount(&tmpfs.path, "tmpfs", &["nosuid", "nodev", "mode=1777", &size, &inodes])
     };
     let devices = nodes::mounts(&spec.devices, &orders.ids);
@@ -159,6 +161,13 @@ pub(super) fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": kind, "source": kind, "options": options })
 }
 
-fn shm_size(spec: &GuestSpec) -> String {
-    format!("size={}", spec.run.shm.unwrap_or(spec.limits.shared_memory()))
+/// Options of /dev/shm.
+pub fn shm_options(spec: &GuestSpec) -> [String; 2] {
+    let size = spec.run.shm.unwrap_or(spec.limits.shared_memory());
+    [format!("size={size}"), format!("nr_inodes={}", Limits::SHARED_FILES)]
+}
+
+/// Options of a directory in memory. A file for each 4 KiB: more would only fill the machine's memory with names.
+pub fn tmpfs_options(tmpfs: &Tmpfs) -> [String; 2] {
+    [format!("size={}", tmpfs.size), format!("nr_inodes={}", tmpfs.size / 4_096 + 16)]
 }

@@ -50,7 +50,7 @@ use super::secrets::{self, Secret};
 use super::spec::GuestSpec;
 use super::warden::{Stdio, Warden};
 use super::writable::{UPPER, WORK};
-use super::{mounts, oci, sys, wire};
+use super::{mounts, oci, own_kernel, sys, wire};
 
 /// Where the sandbox is built.
 pub const STAGE: &str = "/mnt";
@@ -226,7 +226,7 @@ fn build(
     Ok(root)
 }
 
-fn become_root() -> rustix::io::Result<()> {
+pub(super) fn become_root() -> rustix::io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
@@ -327,13 +327,16 @@ fn layer_name(number: usize) -> String {
 }
 
 /// Makes a directory of this name, and mounts a tree there that is mounted nowhere yet.
-fn place(tree: impl AsFd, name: &str) -> io::Result<()> {
+pub(super) fn place(tree: impl AsFd, name: &str) -> io::Result<()> {
     fs::create_dir(name)?;
     Ok(move_mount(tree, "", CWD, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
 /// Gives a file that we made to the guest's user 0, who is 1 in the runtime's namespace.
-fn give_to_guest_root(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<()> {
+pub(super) fn give_to_guest_root(
+    parent: BorrowedFd<'_>,
+    name: impl rustix::path::Arg,
+) -> rustix::io::Result<()> {
     let (user, group) = (Uid::from_raw(1), Gid::from_raw(1));
     chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
 }
@@ -351,6 +354,10 @@ fn furnish(orders: &Orders, root: BorrowedFd<'_>, volumes: &[OwnedFd]) -> Result
     write_resolver(root, spec).map_err(StartError::sandbox("write /etc/resolv.conf"))?;
     // After our own files are written: a volume over /etc hides them, and none of them is written into it.
     mounts::place(&spec.mounts, volumes, root)?;
+    if orders.runtime.has_own_kernel() {
+        own_kernel::furnish(spec, root)
+            .map_err(StartError::sandbox("mount directories for the guest's kernel"))?;
+    }
     find_program(root, spec, &user)?;
     Ok(user)
 }

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use self::bait::Bait;
 pub use self::report::{Report, Tried};
 use crate::guest::{
-    Grace, GuestError, GuestEvent, GuestId, GuestSpec, Guests, Limits, RUNTIME_PIDS, Runtime, Stream,
-    Writable, remains,
+    Grace, GuestError, GuestEvent, GuestId, GuestSpec, Guests, Keep, Limits, Runtime, Stream, Writable,
+    remains,
 };
 use crate::network::{Internet, Network};
 
@@ -33,6 +33,9 @@ static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile"));
 
 /// All probes together take some fifteen seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Who is in the kernel when its share is used up comes out of it first, and is made to wait for it afterwards.
+const CPU_WINDOW: Duration = Duration::from_secs(3);
 
 /// How to run it.
 pub struct Setup {
@@ -94,38 +97,87 @@ pub async fn isolation(setup: Setup, mut told: impl FnMut(&Tried)) -> Result<Rep
     let guests = guests.with_writable(Writable::here());
     make_layer(&layer).map_err(preparing("make the hostile guest's image"))?;
     let bait = Bait::lay(&setup.dir).map_err(preparing("lay out what the guest must not reach"))?;
-    let mut spec = spec(&layer, guests.runtime().is_some_and(Runtime::is_heavy));
+    let own_kernel = guests.runtime().is_some_and(Runtime::has_own_kernel);
+    let mut spec = spec(&layer, own_kernel);
     spec.args.extend(bait.words());
-    spec.args.extend(words(&spec.limits));
-    spec.args.push(format!("only={}", setup.only));
+    let keep = guests.runtime().map_or(Keep { pids: 0, memory: 0 }, Runtime::keep);
+    spec.args.extend(words(&spec.limits, keep));
+    spec.args.push(format!("kernel={}", fs::read_to_string("/proc/version").unwrap_or_default().trim()));
+    let together = [format!("only={}", setup.only), format!("without={}", alone(own_kernel).join(","))];
 
-    guests.start(&spec).await?;
-    let followed = follow(&guests, &spec, &mut told);
-    let (mut tried, peaks) = match tokio::time::timeout(PATIENCE, followed).await {
-        Ok(done) => done?,
-        Err(_) => {
-            guests.stop(spec.id, Duration::ZERO).await?;
-            guests.remove(spec.id).await?;
-            return Err(SelftestError::Slow);
-        }
-    };
-    let ended = events.recv().await;
-    if !matches!(ended, Some(GuestEvent::Exited { .. })) {
-        return Err(SelftestError::Cut(tried.len()));
-    }
-    let mut seen = judge(&guests, &spec, &layer, &peaks).await?;
+    let mut first = spec.clone();
+    first.args.extend(together);
+    let (said, peaks) = run(&guests, &first, &mut events, &mut told).await?;
+    let mut tried = said.whole()?;
+    let mut seen = judge(&guests, &spec, keep, &layer, &peaks).await?;
     guests.remove(spec.id).await?;
+    let is_wanted =
+        |probe: &str| setup.only.is_empty() || setup.only.split(',').any(|start| probe.starts_with(start));
+    for probe in alone(own_kernel).iter().filter(|probe| is_wanted(probe)) {
+        let one = run_alone(&guests, &spec, keep, probe, &mut events).await?;
+        told(&one);
+        tried.push(one);
+    }
     let left = remains(&setup.dir.join("guests"), &spec.id);
     seen.push(Tried::new("seen.remains", left.is_none(), left.unwrap_or_else(|| "nothing".into())));
-    seen.retain(|one| {
-        setup.only.is_empty() || setup.only.split(',').any(|start| one.probe.starts_with(start))
-    });
+    seen.retain(|one| is_wanted(&one.probe));
     seen.iter().for_each(&mut told);
     tried.append(&mut seen);
     drop(bait);
     let runtime = guests.runtime().map(Runtime::description).unwrap_or_default();
     let _ = fs::remove_dir_all(&setup.dir);
     Ok(Report::new(tried, runtime, PROGRAM, started.elapsed()))
+}
+
+/// Probes that end a guest as a whole where it has a kernel of its own: each has a guest to itself there.
+fn alone(own_kernel: bool) -> &'static [&'static str] {
+    const FATAL: [&str; 5] =
+        ["bomb.forks", "bomb.threads", "bomb.memory", "bomb.memory_file", "bomb.memory_segments"];
+    if own_kernel { &FATAL } else { &[] }
+}
+
+/// Tries a single probe. A guest that dies of it has taken no more than it was given.
+async fn run_alone(
+    guests: &Guests,
+    spec: &GuestSpec,
+    keep: Keep,
+    probe: &str,
+    events: &mut mpsc::Receiver<GuestEvent>,
+) -> Result<Tried, SelftestError> {
+    let others: Vec<&str> = alone(true).iter().copied().filter(|other| *other != probe).collect();
+    let mut spec = spec.clone();
+    spec.args.extend([format!("only={probe}"), format!("without={}", others.join(","))]);
+    let (said, _) = run(guests, &spec, events, &mut |_| {}).await?;
+    let one = match said.tried.into_iter().next() {
+        Some(one) => one,
+        None => {
+            let peak = guests.usage(spec.id).await?.memory_peak;
+            let within = peak <= most_memory(guests, &spec.limits, keep);
+            Tried::new(probe, within, format!("the guest ended of it, with {peak} bytes at the most"))
+        }
+    };
+    guests.remove(spec.id).await?;
+    Ok(one)
+}
+
+/// Runs one guest to its end.
+async fn run(
+    guests: &Guests,
+    spec: &GuestSpec,
+    events: &mut mpsc::Receiver<GuestEvent>,
+    told: &mut impl FnMut(&Tried),
+) -> Result<(Words, Peaks), SelftestError> {
+    guests.start(spec).await?;
+    let Ok(followed) = tokio::time::timeout(PATIENCE, follow(guests, spec, told)).await else {
+        guests.stop(spec.id, Duration::ZERO).await?;
+        guests.remove(spec.id).await?;
+        return Err(SelftestError::Slow);
+    };
+    let followed = followed?;
+    match events.recv().await {
+        Some(GuestEvent::Exited { .. }) => Ok(followed),
+        Some(GuestEvent::Lost { .. }) | None => Err(SelftestError::Cut(followed.0.tried.len())),
+    }
 }
 
 /// What an earlier test left that was ended in its middle.
@@ -150,7 +202,7 @@ fn make_layer(layer: &Path) -> io::Result<()> {
 }
 
 /// Small limits: then the bombs are small, too.
-fn spec(layer: &Path, heavy: bool) -> GuestSpec {
+fn spec(layer: &Path, own_kernel: bool) -> GuestSpec {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&rustix::process::getpid().as_raw_nonzero().get().to_le_bytes().repeat(2));
     GuestSpec {
@@ -163,10 +215,10 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
         hostname: "guest".into(),
         limits: Limits {
             cpu_millis: 150,
-            memory: if heavy { 384 << 20 } else { 48 << 20 },
+            memory: if own_kernel { 128 << 20 } else { 48 << 20 },
             disk: 12 << 20,
             inodes: 512,
-            pids: if heavy { 2048 } else { 40 },
+            pids: 40,
             open_files: 256,
             log_bytes: 256 << 10,
             io_rate: 0,
@@ -183,7 +235,7 @@ fn spec(layer: &Path, heavy: bool) -> GuestSpec {
 }
 
 /// The guest's limits, in its own words.
-fn words(limits: &Limits) -> Vec<String> {
+fn words(limits: &Limits, keep: Keep) -> Vec<String> {
     let Limits { cpu_millis, memory, disk, inodes, pids, open_files, log_bytes, io_rate: _ } = limits;
     vec![
         format!("cpu_millis={cpu_millis}"),
@@ -193,16 +245,34 @@ fn words(limits: &Limits) -> Vec<String> {
         format!("shm={}", limits.shared_memory()),
         format!("shm_inodes={}", Limits::SHARED_FILES),
         // What its keepers do not need, it can have.
-        format!("pids={}", pids + RUNTIME_PIDS),
+        format!("pids={}", pids + keep.pids),
         format!("open_files={open_files}"),
         format!("log={log_bytes}"),
     ]
 }
 
+/// What the hostile guest said.
+#[derive(Default)]
+struct Words {
+    tried: Vec<Tried>,
+    /// By its own count.
+    probes: Option<usize>,
+}
+
+impl Words {
+    fn whole(self) -> Result<Vec<Tried>, SelftestError> {
+        if self.probes == Some(self.tried.len()) {
+            Ok(self.tried)
+        } else {
+            Err(SelftestError::Cut(self.tried.len()))
+        }
+    }
+}
+
 /// What was seen from outside while the guest ran.
 #[derive(Default)]
 struct Peaks {
-    /// Processor time in thousandths of a core, the most over one second.
+    /// Processor time in thousandths of a core, the most over [`CPU_WINDOW`].
     cpu_millis: u64,
     log_kept: u64,
 }
@@ -211,11 +281,10 @@ async fn follow(
     guests: &Guests,
     spec: &GuestSpec,
     told: &mut impl FnMut(&Tried),
-) -> Result<(Vec<Tried>, Peaks), SelftestError> {
-    let (mut tried, mut peaks) = (Vec::new(), Peaks::default());
+) -> Result<(Words, Peaks), SelftestError> {
+    let (mut said, mut peaks) = (Words::default(), Peaks::default());
     let (mut offset, mut rest) = (0, Vec::new());
     let (mut since, mut used) = (Instant::now(), 0);
-    let mut last = None;
     loop {
         let chunk = guests.logs(spec.id, offset, Duration::from_millis(250)).await?;
         offset = chunk.next;
@@ -227,21 +296,17 @@ async fn follow(
             match serde_json::from_slice(&line) {
                 Ok(Line::Tried(one)) => {
                     told(&one);
-                    tried.push(one);
+                    said.tried.push(one);
                 }
-                Ok(Line::End { probes }) => last = Some(probes),
+                Ok(Line::End { probes }) => said.probes = Some(probes),
                 // The beginning of a line that the log no longer kept.
                 Err(_) => {}
             }
         }
         if chunk.ended {
-            return if last == Some(tried.len()) {
-                Ok((tried, peaks))
-            } else {
-                Err(SelftestError::Cut(tried.len()))
-            };
+            return Ok((said, peaks));
         }
-        if since.elapsed() >= Duration::from_secs(1) {
+        if since.elapsed() >= CPU_WINDOW {
             let usage = guests.usage(spec.id).await?;
             let passed = since.elapsed();
             let millis = u128::from(usage.cpu_ms.saturating_sub(used)) * 1000 / passed.as_millis().max(1);
@@ -252,15 +317,22 @@ async fn follow(
     }
 }
 
+/// That a guest may have held at any time.
+fn most_memory(guests: &Guests, limits: &Limits, keep: Keep) -> u64 {
+    // The kernel lends itself a page while it ends somebody for want of memory.
+    limits.ram(guests.writable(limits)).saturating_add(keep.memory).saturating_add(64 << 10)
+}
+
 async fn judge(
     guests: &Guests,
     spec: &GuestSpec,
+    keep: Keep,
     layer: &Path,
     peaks: &Peaks,
 ) -> Result<Vec<Tried>, SelftestError> {
     let limits = &spec.limits;
     let usage = guests.usage(spec.id).await?;
-    let ram = limits.ram(guests.writable(limits));
+    let ram = most_memory(guests, limits, keep);
     let kept = peaks.log_kept.max(guests.log_kept(spec.id));
     // The kernel hands out processor time by the tenth of a second: one more at either end.
     let cpu = u64::from(limits.cpu_millis) * 12 / 10 + 30;
@@ -275,7 +347,7 @@ async fn judge(
         Tried::new(
             "seen.processor",
             peaks.cpu_millis <= cpu,
-            format!("{} of 1000 in a second", peaks.cpu_millis),
+            format!("{} of 1000 over {} s", peaks.cpu_millis, CPU_WINDOW.as_secs()),
         ),
         Tried::new(
             "seen.log",

@@ -25,7 +25,7 @@ crate::truths![
     a_guest_s_own_program_has_a_terminal_if_it_was_asked_for,
 ];
 
-async fn another_program_says_what_it_has_to_and_how_it_ended(house: House) {
+pub async fn another_program_says_what_it_has_to_and_how_it_ended(house: House) {
     let id = house.start("sleep 60").await;
     let mut exec = house.exec(id, "echo out; sleep 0.2; echo err >&2; kill -9 $$").await;
     let mut said = Vec::new();
@@ -66,7 +66,7 @@ async fn another_program_is_held_as_the_guest_s_own(house: House) {
     assert!(inside >= 2, "all are under the guest's limits: {inside}");
 }
 
-async fn another_program_reads_what_it_is_given(house: House) {
+pub async fn another_program_reads_what_it_is_given(house: House) {
     let id = house.start("sleep 60").await;
     let mut exec = house.exec(id, "cat; echo over").await;
     exec.input.write(b"hello\n").await.expect("it reads");
@@ -220,7 +220,7 @@ async fn a_node_that_stops_ends_what_it_had_begun(mut house: House) {
     assert_eq!(house.exec_output(id, "echo again").await, ("again\n".to_owned(), 0));
 }
 
-async fn a_program_that_fails_is_begun_again_with_its_disk(mut house: House) {
+pub async fn a_program_that_fails_is_begun_again_with_its_disk(mut house: House) {
     let mut spec =
         house.spec("echo x >> /tmp/times; wc -l < /tmp/times; test $(wc -l < /tmp/times) = 3 || exit 9");
     spec.run.restart = Restart::OnFailure(None);

@@ -58,7 +58,7 @@ fn unpacked(archive: &[u8], to: &Path) {
     unpack(archive, &directory, &place, rules, &|| false).unwrap();
 }
 
-async fn what_is_copied_in_is_there_for_the_guest_and_comes_out_again(house: House) {
+pub async fn what_is_copied_in_is_there_for_the_guest_and_comes_out_again(house: House) {
     let mut spec = house.spec("sleep 600");
     spec.run.tmpfs = vec![Tmpfs { path: "/scratch".into(), size: 4 << 20 }];
     house.guests.start(&spec).await.expect("the guest starts");

@@ -96,7 +96,7 @@ async fn started_twice_it_runs_once(mut house: House) {
     assert_eq!(house.printed(spec.id).await, "once\n");
 }
 
-async fn a_polite_guest_ends_when_it_is_asked(mut house: House) {
+pub async fn a_polite_guest_ends_when_it_is_asked(mut house: House) {
     let id = house.start("trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done").await;
     house.printed_until(id, "up").await;
     let asked = Instant::now();
@@ -106,7 +106,7 @@ async fn a_polite_guest_ends_when_it_is_asked(mut house: House) {
     assert!(house.printed(id).await.ends_with("bye\n"));
 }
 
-async fn who_ignores_the_request_is_killed_at_the_deadline(mut house: House) {
+pub async fn who_ignores_the_request_is_killed_at_the_deadline(mut house: House) {
     let id = house.start("trap '' TERM; echo up; while :; do sleep 0.05; done").await;
     house.printed_until(id, "up").await;
     let asked = Instant::now();
@@ -128,7 +128,7 @@ async fn stopping_what_does_not_run_is_no_error(mut house: House) {
     assert!(!house.guest_dir(id).exists());
 }
 
-async fn a_frozen_guest_uses_no_processor_and_goes_on_when_thawed(house: House) {
+pub async fn a_frozen_guest_uses_no_processor_and_goes_on_when_thawed(house: House) {
     let id = house.start("while :; do :; done").await;
     house.guests.freeze(id).await.expect("it freezes");
     house.guests.freeze(id).await.expect("it is frozen already");
@@ -158,7 +158,7 @@ async fn a_frozen_guest_can_be_stopped(mut house: House) {
     assert_eq!(house.exit_code(id).await, 137);
 }
 
-async fn without_its_supervisor_a_guest_dies_and_is_reported_lost(house: House) {
+pub async fn without_its_supervisor_a_guest_dies_and_is_reported_lost(house: House) {
     lose(house, false).await;
 }
 

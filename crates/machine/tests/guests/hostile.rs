@@ -16,6 +16,7 @@ crate::truths![
     the_sandbox_holds_as_root,
     the_sandbox_holds_without_root,
     the_sandbox_holds_by_runc,
+    the_sandbox_holds_by_runsc,
     every_probe_gets_through_where_there_is_no_sandbox,
 ];
 
@@ -73,10 +74,22 @@ async fn the_sandbox_holds_as_root(house: House) {
 }
 
 async fn the_sandbox_holds_by_runc(house: House) {
-    let Some(runc) = Runtime::named("runc") else { return eprintln!("SKIPPED: runc is not installed") };
+    assert_whole(&report_by("runc", &house));
+}
+
+async fn the_sandbox_holds_by_runsc(house: House) {
+    let report = report_by("runsc", &house);
+    assert_whole(&report);
+    let of_own = report.probes.iter().filter(|tried| tried.found.starts_with("of the guest's own kernel"));
+    assert!(of_own.count() >= 5, "what is power over a kernel of one's own is said to be that: {report:#?}");
+}
+
+fn report_by(runtime: &str, house: &House) -> Report {
+    let runtime = Runtime::named(runtime)
+        .unwrap_or_else(|| panic!("these tests need {runtime}: apt-get install {runtime}"));
     let mut command = Command::new(program());
-    command.arg("hostile").arg(house.place("hostile")).arg(runc.program()).arg("");
-    assert_whole(&report(command));
+    command.arg("hostile").arg(house.place("hostile")).arg(runtime.program()).arg("");
+    report(command)
 }
 
 /// A user who exists in the files that only this test's processes see, with a range of subordinate ids, and control

@@ -27,6 +27,7 @@ pub struct House {
     pub town: Arc<Town>,
     events: mpsc::Receiver<GuestEvent>,
     dir: TempDir,
+    runtime: Option<Runtime>,
 }
 
 impl House {
@@ -34,16 +35,26 @@ impl House {
         let dir = tempfile::tempdir().expect("a temporary directory");
         make_image(&dir.path().join("layer"));
         let town = Arc::new(Town::default());
-        let (guests, events) = open(&dir.path().join("guests"), town.clone());
-        House { guests, town, events, dir }
+        // `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
+        let runtime = std::env::var_os("SUBLET_RUNTIME").map(|program| Runtime::at(program.into()));
+        let (guests, events) = open(&dir.path().join("guests"), town.clone(), runtime.as_ref());
+        House { guests, town, events, dir, runtime }
+    }
+
+    /// Runs guests by the runtime of this name; there must be none yet.
+    pub fn by(mut self, name: &str) -> House {
+        let missing = || panic!("these tests need {name}: apt-get install {name}");
+        self.runtime = Some(Runtime::named(name).unwrap_or_else(missing));
+        self.move_guests_to("guests");
+        self
     }
 
     /// The node stops, and starts again after `meanwhile`.
     pub async fn restart(&mut self, meanwhile: impl Future<Output = ()>) {
-        let (nobody, _) = open(&self.dir.path().join("unused"), self.town.clone());
+        let (nobody, _) = open(&self.dir.path().join("unused"), self.town.clone(), None);
         drop(std::mem::replace(&mut self.guests, nobody));
         meanwhile.await;
-        (self.guests, self.events) = open(&self.dir.path().join("guests"), self.town.clone());
+        self.move_guests_to("guests");
     }
 
     /// A shell that runs `script`.
@@ -143,12 +154,14 @@ impl House {
 
     /// Puts the guests elsewhere; there must be none yet.
     pub fn move_guests_to(&mut self, place: &str) {
-        (self.guests, self.events) = open(&self.dir.path().join(place), self.town.clone());
+        (self.guests, self.events) =
+            open(&self.dir.path().join(place), self.town.clone(), self.runtime.as_ref());
     }
 
     /// Keeps what guests write there; there must be none yet.
     pub fn write_to(&mut self, writable: Writable) {
-        let (guests, events) = open(&self.dir.path().join("guests"), self.town.clone());
+        let (guests, events) =
+            open(&self.dir.path().join("guests"), self.town.clone(), self.runtime.as_ref());
         (self.guests, self.events) = (guests.with_writable(writable), events);
     }
 
@@ -274,15 +287,14 @@ pub async fn until(output: &mut ExecOutput, words: &str) -> String {
     text
 }
 
-/// `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
-fn open(root: &Path, town: Arc<Town>) -> (Guests, mpsc::Receiver<GuestEvent>) {
+fn open(root: &Path, town: Arc<Town>, runtime: Option<&Runtime>) -> (Guests, mpsc::Receiver<GuestEvent>) {
     let (sender, events) = mpsc::channel(64);
     let supervisor = ["/proc/self/exe", "supervise"].map(Into::into).to_vec();
     let guests = Guests::open(root.to_owned(), supervisor, sender, town).expect("a directory of guests");
     // Where this machine can, on the disk, small as it is.
     let guests = guests.with_writable(Writable::here());
-    match std::env::var_os("SUBLET_RUNTIME") {
-        Some(program) => (guests.with_runtime(Runtime::at(program.into())), events),
+    match runtime {
+        Some(runtime) => (guests.with_runtime(runtime.clone()), events),
         None => (guests, events),
     }
 }

@@ -14,6 +14,7 @@ mod isolation;
 mod layer;
 mod limits;
 mod network;
+mod own_kernel;
 mod secrets;
 mod siege;
 #[path = "../unpacking/stack.rs"]
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         devices::trials(),
         network::trials(),
         secrets::trials(),
+        own_kernel::trials(),
         siege::trials(),
         stats::trials(),
         systems::trials(),

@@ -13,7 +13,7 @@ use crate::house::{House, all, script_in};
 
 crate::truths![a_guest_finds_its_secrets_as_files_that_stay, a_secret_is_nowhere_but_in_its_file];
 
-fn secret(name: &str, readers: Readers, value: &[u8]) -> Secret {
+pub fn secret(name: &str, readers: Readers, value: &[u8]) -> Secret {
     Secret { file: SecretFile { name: name.into(), readers }, value: Hidden::new(value.to_vec()) }
 }
 

@@ -52,7 +52,7 @@ async fn output(house: &mut House, volumes: &Volumes, wanted: &Wanted, script: &
     house.printed(id).await
 }
 
-async fn a_volume_outlives_its_guests_and_has_its_size(mut house: House) {
+pub async fn a_volume_outlives_its_guests_and_has_its_size(mut house: House) {
     let volumes = volumes(&house);
     let small = wanted("db", 16 * MIB);
     let said = output(&mut house, &volumes, &small, "echo kept > /data/x; chmod 600 /data/x; stat -c '%u %a' /data; mount | grep -c /data; busybox dd if=/dev/zero of=/data/big bs=1M count=64 2> /dev/null; test $(stat -c %s /data/big) -lt 16777216 && echo short; rm /data/big; i=0; while echo > /data/f$i; do i=$((i+1)); done 2>/dev/null; test $i -lt 1200 && echo full; rm /data/f*").await;

@@ -20,7 +20,7 @@ pub use deal::{Ask, AskTerms, ImageDigest, Lease, Quote, Renewal, Workload};
 pub use device::{LentDevice, MOST_DEVICES};
 pub use invite::{Greeting, Invite, LONGEST_INVITE};
 pub use network::{Destination, Host, Lack, MOST_DESTINATIONS, Name, NetworkPolicy, NotADestination, Whose};
-pub use offer::{Audience, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
+pub use offer::{Audience, Feature, Mode, Offer, Prices, RenewalTerms, Sandbox, Share, Speed, Terms};
 pub use person::{DeviceCertificate, Party, Person, Profile};
 pub use pieces::{Pieces, want};
 pub use rating::{Aspect, Rating};

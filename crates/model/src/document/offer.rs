@@ -3,7 +3,7 @@
 use super::device::{LentDevice, check_lent};
 use super::network::NetworkPolicy;
 use super::person::check_addresses;
-use super::{DeviceCertificate, Tested, is_plain, require, signed_by};
+use super::{DeviceCertificate, RunOptions, Tested, is_plain, require, signed_by};
 use crate::amount::Currency;
 use crate::envelope::{Document, Invalid, Unverified};
 use crate::id::DeviceId;
@@ -101,6 +101,9 @@ pub struct Speed {
     pub disk: u32,
 }
 
+/// More than there will ever be.
+const MOST_FEATURES: usize = 32;
+
 /// What stands between the guest and the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sandbox {
@@ -117,6 +120,66 @@ pub struct Sandbox {
     /// Whether guests can have secrets. A program that knows of none would read past them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secrets: bool,
+    /// What guests have elsewhere and cannot have in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Feature>,
+}
+
+/// What guests have as a rule, and not in every sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Ports that the tenant reaches, and a way out.
+    Network,
+    /// Devices of the machine.
+    Devices,
+    /// A list of what goes on inside.
+    Processes,
+    /// Writing over the image: only directories in memory can be written to.
+    Writing,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Feature; 4] = [Feature::Network, Feature::Devices, Feature::Processes, Feature::Writing];
+
+    /// What a guest needs that is run so, and has ports or not.
+    pub fn needed(network: &NetworkPolicy, ports: bool, options: &RunOptions) -> Vec<Feature> {
+        let network = (Feature::Network, ports || !network.is_none());
+        let writing = (Feature::Writing, !options.read_only);
+        [network, writing].into_iter().filter_map(|(feature, needed)| needed.then_some(feature)).collect()
+    }
+
+    /// One word for programs, which people understand, too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Feature::Network => "network",
+            Feature::Devices => "devices",
+            Feature::Processes => "processes",
+            Feature::Writing => "writing",
+        }
+    }
+}
+
+impl Sandbox {
+    /// Whether guests in it have this.
+    pub fn has(&self, feature: Feature) -> bool {
+        !self.without.contains(&feature)
+    }
+
+    /// The first of these that guests cannot have in it.
+    pub fn lacks(&self, needed: &[Feature]) -> Option<Feature> {
+        needed.iter().copied().find(|feature| !self.has(*feature))
+    }
+
+    /// What is really lent of this, by such a sandbox.
+    pub fn narrow(&self, share: Share) -> Share {
+        Share {
+            network: if self.has(Feature::Network) { share.network } else { NetworkPolicy::default() },
+            devices: if self.has(Feature::Devices) { share.devices } else { Vec::new() },
+            ..share
+        }
+    }
 }
 
 /// For whom an offer is.
@@ -291,6 +354,7 @@ impl Document for Offer {
         )?;
         require(is_plain(&self.arch, 16) && !self.arch.is_empty(), "arch", "1 to 16 bytes of plain text")?;
         require(is_plain(&self.sandbox.runtime, 64), "runtime", "at most 64 bytes of plain text")?;
+        require(self.sandbox.without.len() <= MOST_FEATURES, "without", "more than 32 things")?;
         self.sandbox.tested.as_ref().map_or(Ok(()), Tested::check)?;
         self.customs.as_ref().map_or(Ok(()), Customs::check)?;
         self.share.check()

@@ -120,6 +120,7 @@ pub fn offer(seq: u64) -> Signed<Offer> {
             tested: None,
             volumes: false,
             secrets: false,
+            without: Vec::new(),
         },
         customs: None,
     };

@@ -152,7 +152,7 @@ impl<'a> Supervisor<'a> {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
-        group.create(&orders.spec.limits, orders.writable)?;
+        group.create(&orders.spec.limits, orders.writable, orders.runtime.keep())?;
         let (first, warden, ends, doors, disk) = start_first_process(orders, group)?;
         Ok(Supervisor {
             orders,

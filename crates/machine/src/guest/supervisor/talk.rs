@@ -167,7 +167,7 @@ impl Supervisor<'_> {
             disk_bytes,
             cache_bytes: group.cache_bytes + in_memory,
             // A runtime with a kernel of its own shows nothing of what goes on in it.
-            pids: match self.orders.runtime.is_heavy() {
+            pids: match self.orders.runtime.has_own_kernel() {
                 true => group.pids,
                 false => group.pids.saturating_sub(processes::of_the_runtime(self.first.pid)),
             },

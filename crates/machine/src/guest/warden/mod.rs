@@ -32,6 +32,7 @@ use rustix::process::{
 use self::exec::Task;
 use super::error::{ExecRefusal, StartError};
 use super::image_users;
+use super::own_kernel;
 use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::sandbox::STAGE;
@@ -213,6 +214,9 @@ impl<'a> Warden<'a> {
             Order::Stop(signal) => {
                 self.ending = true;
                 match self.runtime {
+                    Main::Runs { .. } if self.orders.runtime.has_own_kernel() => {
+                        self.signal_inside(None, signal)
+                    }
                     Main::Runs { runtime, .. } => {
                         // The runtime passes it on.
                         let _ = sys::send_signal(runtime, signal);
@@ -233,25 +237,23 @@ impl<'a> Warden<'a> {
             Order::Signal(number, signal) => {
                 let signal = Signal::from_named_raw(signal)?;
                 match (number, &self.runtime) {
-                    (Some(number), _) => {
-                        self.tasks.get(&number).into_iter().for_each(|task| task.signal(signal))
+                    (Some(number), _) => self.signal_task(number, signal),
+                    (None, Main::Runs { .. }) if self.orders.runtime.has_own_kernel() => {
+                        self.signal_inside(None, signal.as_raw())
                     }
                     (None, Main::Runs { runtime, .. }) => drop(kill_process(*runtime, signal)),
                     (None, Main::Waits { .. }) => {}
                 }
             }
-            Order::HangUp(number) => {
-                if let Some(task) = self.tasks.get_mut(&number) {
-                    task.hang_up(Instant::now() + HANG_UP);
-                }
-            }
+            Order::HangUp(number) => self.hang_up(number, Instant::now() + HANG_UP),
         }
         None
     }
 
     fn keep_time(&mut self) -> Option<i32> {
         let now = Instant::now();
-        self.tasks.values_mut().for_each(|task| task.keep_time(now));
+        self.see_attached();
+        self.end_overdue(now);
         let Main::Waits { code, until } = self.runtime else { return None };
         if until > now {
             return None;
@@ -296,14 +298,18 @@ fn start_runtime(orders: &Orders, stdio: &Stdio) -> io::Result<(Pid, Option<Owne
     command.args(arguments).stdout(out).stderr(err);
     command.stdin(input.map_or_else(process::Stdio::null, process::Stdio::from));
     let copied = orders.spec.run.terminal && !handed_over;
-    let child = start(|| {
+    let run = || {
         if copied {
             // The runtime then hears when the terminal's size changes.
             setsid()?;
             ioctl_tiocsctty(stdio.1[0].as_fd())?;
         }
         Err(command.exec())
-    })?;
+    };
+    let child = match orders.runtime.has_own_kernel() {
+        true => own_kernel::start(orders.ids.count(), run)?,
+        false => start(run)?,
+    };
     Ok((child.pid, console))
 }
 
