@@ -2264,6 +2264,8 @@ export interface components {
             trust: number;
             /** @description Whether guests have a user namespace of their own. */
             user_namespace: boolean;
+            /** @description What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`. */
+            without?: string[];
         };
         /** @description A page of the market. */
         Listings: {
@@ -2783,6 +2785,8 @@ export interface components {
             /** @description When it was signed. */
             issued: components["schemas"]["Moment"];
             tested?: components["schemas"]["Tested"] | null;
+            /** @description What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`. */
+            without?: string[];
         };
         /** @description An image of a registry. */
         Pull: {
