@@ -303,16 +303,18 @@ async fn follow(
                 Err(_) => {}
             }
         }
-        if chunk.ended {
-            return Ok((said, peaks));
-        }
-        if since.elapsed() >= CPU_WINDOW {
+        // Without limits, all is tried in less.
+        let is_last = chunk.ended && peaks.cpu_millis == 0;
+        if is_last || since.elapsed() >= CPU_WINDOW {
             let usage = guests.usage(spec.id).await?;
             let passed = since.elapsed();
             let millis = u128::from(usage.cpu_ms.saturating_sub(used)) * 1000 / passed.as_millis().max(1);
             peaks.cpu_millis = peaks.cpu_millis.max(millis as u64);
             peaks.log_kept = peaks.log_kept.max(guests.log_kept(spec.id));
             (since, used) = (Instant::now(), usage.cpu_ms);
+        }
+        if chunk.ended {
+            return Ok((said, peaks));
         }
     }
 }
@@ -347,7 +349,7 @@ async fn judge(
         Tried::new(
             "seen.processor",
             peaks.cpu_millis <= cpu,
-            format!("{} of 1000 over {} s", peaks.cpu_millis, CPU_WINDOW.as_secs()),
+            format!("{} of 1000 over {} s at the most", peaks.cpu_millis, CPU_WINDOW.as_secs()),
         ),
         Tried::new(
             "seen.log",

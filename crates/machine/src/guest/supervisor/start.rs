@@ -184,8 +184,11 @@ impl Supervisor<'_> {
                     Ok(Some((Ok(()), None)) | None) => Phase::Failed(self.without_a_word("it ended early")),
                     Err(error) => Phase::Failed(StartError::sandbox("understand the first process")(error)),
                 };
-                if matches!(self.phase, Phase::Failed(_)) {
-                    self.kill();
+                match &self.phase {
+                    Phase::Failed(_) => self.kill(),
+                    // On a busy machine it can have begun before it was watched.
+                    Phase::Starting { scratch } if has_begun(scratch) => self.begin_running(),
+                    Phase::Starting { .. } | Phase::Building | Phase::Running => {}
                 }
             }
             Phase::Starting { scratch } => {
