@@ -652,12 +652,10 @@ pub fn stands(
 fn follow(identity: &Identity, lease: &Lease, now: Timestamp, standing: &Standing) -> Vec<Record> {
     // Never back: a guest that runs was fetched and started, and what we want stopped goes on only until the host hears.
     let late = stage(standing.phase) < stage(lease.phase);
+    // Of what stands in the way of an image.
+    let tells_more = standing.phase == Phase::Fetching && lease.detail != standing.detail;
     match standing.phase {
-        _ if lease.phase.is_ended() => Vec::new(),
-        Phase::Fetching if lease.phase == Phase::Fetching && lease.detail != standing.detail => {
-            vec![moved(lease, Phase::Fetching, &standing.detail)]
-        }
-        phase if lease.phase == phase => Vec::new(),
+        _ if lease.phase.is_ended() || lease.phase == standing.phase && !tells_more => Vec::new(),
         Phase::Ended(reason) => {
             ending(&identity.key, lease, believed(lease, reason, now), now, &standing.detail)
         }
