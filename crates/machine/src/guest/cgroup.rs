@@ -292,10 +292,12 @@ impl Group {
 
     /// Removes the groups. Fails with `EBUSY` while a process is left in one.
     pub fn remove(&self) -> io::Result<()> {
-        self.dirs().iter().try_for_each(|(_, dir)| match fs::remove_dir(dir) {
+        let removed = self.dirs().into_iter().map(|(_, dir)| match fs::remove_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
-        })
+        });
+        // All are tried: one that stays is no reason to leave the others.
+        removed.fold(Ok(()), |before, removed| before.and(removed))
     }
 
     /// A group that still exists.

@@ -95,8 +95,8 @@ fn report_by(runtime: &str, house: &House) -> Report {
 /// A user who exists in the files that only this test's processes see, with a range of subordinate ids, and control
 /// groups that root has handed over.
 async fn the_sandbox_holds_without_root(house: House) {
-    const USER: &str = "64123";
-    let Some(groups) = hand_over_groups(USER) else {
+    const USER: u32 = 64123;
+    let Some(groups) = Handed::over(USER) else {
         return eprintln!("SKIPPED: control groups of version 2 are handed over by systemd alone");
     };
     let etc = house.place("etc");
@@ -113,43 +113,71 @@ async fn the_sandbox_holds_without_root(house: House) {
     let dir = house.place("of-user/hostile");
     fs::create_dir_all(&dir).expect("a directory");
     for path in [house.place(""), etc.clone(), house.place("of-user"), dir.clone()] {
-        std::os::unix::fs::chown(&path, Some(64123), Some(64123)).expect("it is given away");
+        std::os::unix::fs::chown(&path, Some(USER), Some(USER)).expect("it is given away");
     }
-    let script = "echo $$ > \"$0\"/cgroup.procs && for f in passwd group subuid subgid; do \
-                  mount --bind \"$1/$f\" /etc/$f || exit 1; done; shift; \
-                  exec setpriv --reuid 64123 --regid 64123 --clear-groups \"$@\"";
+    let script = format!(
+        "{}for f in passwd group subuid subgid; do mount --bind \"$0/$f\" /etc/$f || exit 1; done; \
+         exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"",
+        groups.script()
+    );
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
-    command.arg(&groups).arg(&etc).arg(program()).arg("hostile").arg(&dir).args(["", ""]);
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+    command.arg(&etc).arg(program()).arg("hostile").arg(&dir).args(["", ""]);
     let report = report(command);
-    let _ = fs::remove_dir(groups);
+    drop(groups);
     assert!(!report.root);
     assert_whole(&report);
 }
 
-/// Version 1: gives the directories in which guests' groups are made to a user, and makes one for their node.
-fn hand_over_groups(user: &str) -> Option<PathBuf> {
-    let id = user.parse().ok();
-    let give = |path: PathBuf| std::os::unix::fs::chown(path, id, id).expect("it is given away");
-    let mut parents: Vec<PathBuf> = ["cpu", "cpuacct", "memory", "pids", "unified"]
-        .map(|name| Path::new("/sys/fs/cgroup").join(name))
-        .into_iter()
-        .filter_map(|path| path.canonicalize().ok())
-        .collect();
-    parents.dedup();
-    if parents.len() < 4 {
-        return None;
+/// Version 1: control groups that belong to a user, and that the user's processes see where guests' groups are made. Those of
+/// root stay root's: whose guests end meanwhile could not remove theirs.
+struct Handed {
+    /// Each with where it is seen.
+    groups: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Handed {
+    fn over(user: u32) -> Option<Handed> {
+        let mut parents: Vec<PathBuf> = ["cpu", "cpuacct", "memory", "pids", "unified"]
+            .map(|name| Path::new("/sys/fs/cgroup").join(name))
+            .into_iter()
+            .filter_map(|path| path.canonicalize().ok())
+            .collect();
+        parents.dedup();
+        if parents.len() < 4 {
+            return None;
+        }
+        let make = |parent: PathBuf| {
+            let (own, seen) = (parent.join(format!("user-{}", std::process::id())), parent.join("sublet"));
+            for dir in [&own, &seen] {
+                fs::create_dir_all(dir).expect("a group");
+            }
+            for given in [own.join("cgroup.procs"), own.clone()] {
+                std::os::unix::fs::chown(given, Some(user), Some(user)).expect("it is given away");
+            }
+            (own, seen)
+        };
+        Some(Handed { groups: parents.into_iter().map(make).collect() })
     }
-    for parent in &parents {
-        let dir = parent.join("sublet");
-        let _ = fs::create_dir(&dir);
-        give(dir.join("cgroup.procs"));
-        give(dir);
+
+    /// What shows them, in a mount namespace of the user's processes, the first of which goes there.
+    fn script(&self) -> String {
+        let unified = self.groups.last().map(|(own, _)| own.display().to_string()).unwrap_or_default();
+        let shown = self
+            .groups
+            .iter()
+            .map(|(own, seen)| format!("mount --bind {} {} || exit 1; ", own.display(), seen.display()));
+        format!("echo $$ > {unified}/cgroup.procs || exit 1; {}", shown.collect::<String>())
     }
-    let own = Path::new("/sys/fs/cgroup/unified/sublet").join(format!("node-{}", std::process::id()));
-    fs::create_dir_all(&own).expect("a group");
-    give(own.join("cgroup.procs"));
-    Some(own)
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        for (own, _) in &self.groups {
+            let groups = fs::read_dir(own).into_iter().flatten().flatten().map(|entry| entry.path());
+            groups.chain([own.clone()]).for_each(|group| drop(fs::remove_dir(group)));
+        }
+    }
 }
 
 /// In a network of the test's own, in which everything that the probes look for is there: a device, routes, the
