@@ -41,7 +41,16 @@ const ROOMS: &[(&str, &str)] = &[
 const PURE: &[(&str, &[&str])] = &[
     (
         "sublet-model",
-        &["blake3", "ed25519-dalek", "hex", "serde", "serde_bytes", "serde_ipld_dagcbor", "thiserror"],
+        &[
+            "blake3",
+            "ed25519-dalek",
+            "hex",
+            "serde",
+            "serde_bytes",
+            "serde_ipld_dagcbor",
+            "thiserror",
+            "zeroize",
+        ],
     ),
     // jiff without `std` is a calendar and no clock: the weekday schedule of an owner follows the zones of the earth.
     ("sublet-engine", &["jiff", "serde", "thiserror"]),
