@@ -241,7 +241,7 @@ test('a secret is typed once, reaches the guest, and is shown by its name alone'
   await page.getByRole('button', { name: 'Rent attic' }).click()
   const sheet = page.getByRole('dialog')
   await sheet.getByLabel('Image', { exact: true }).fill('busybox')
-  await sheet.getByLabel('Command').fill('sh -c "busybox sed s/pearl/PEARL/ /run/secrets/db"')
+  await sheet.getByLabel('Command').fill('sh -c "busybox sed s/pearl/PEARL/ /run/secrets/db; sleep 300"')
   await sheet.getByRole('button', { name: 'Add a secret' }).click()
   await sheet.getByLabel('Name', { exact: true }).fill('d b')
   await sheet.getByLabel('Value', { exact: true }).fill('pearl-Zq81')

@@ -20,7 +20,7 @@ use machine::guest::{GuestEvent, GuestId, GuestSeen, GuestState, Guests};
 use machine::image::{Images, Platform};
 use machine::network::Internet;
 use machine::presence::{self, Places, Seen, Wants};
-use machine::volume::Volumes;
+use machine::volume::{VOLUMES, Volumes};
 use model::envelope::Claim;
 use model::message::Passed;
 use model::{
@@ -87,7 +87,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let images =
         tokio::task::block_in_place(|| Images::open(config.data.join("images"))).map_err(Fault::Image)?;
     let volumes =
-        tokio::task::block_in_place(|| Volumes::open(config.data.join("volumes"))).map_err(Fault::Volume)?;
+        tokio::task::block_in_place(|| Volumes::open(config.data.join(VOLUMES))).map_err(Fault::Volume)?;
     let (guest_sender, guest_events) = mpsc::channel(COMMANDS);
     let internet = Arc::new(Internet::default());
     let guests =

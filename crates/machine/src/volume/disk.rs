@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::FallocateFlags;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::VolumeError;
+use super::{MOUNT, VOLUMES, VolumeError};
 
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
@@ -218,11 +219,29 @@ pub fn is_attached(disk: &Path) -> bool {
 /// Unmounts what a node left mounted below this directory that was killed in the middle of something. What guests have of
 /// it stays theirs.
 pub fn unmount_below(root: &Path) -> io::Result<()> {
+    unmount_where(|at| at.starts_with(root))
+}
+
+/// Puts this process, which has one thread, among mounts of its own, without those of volumes; and so all that it starts. A guest
+/// that is started while another's volume is mounted would otherwise hold on to that for as long as it lives.
+pub(crate) fn leave_behind() -> io::Result<()> {
+    // SAFETY: nothing of this process is shared with another thread.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    unmount_where(is_of_volume)
+}
+
+fn is_of_volume(at: &Path) -> bool {
+    let mut names = at.iter().rev();
+    names.next().is_some_and(|name| name == MOUNT) && names.nth(1).is_some_and(|name| name == VOLUMES)
+}
+
+fn unmount_where(is_meant: impl Fn(&Path) -> bool) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     for line in mounts.lines() {
         let Some(at) = line.split(' ').nth(4) else { continue };
         let at = at.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
-        if Path::new(&at).starts_with(root) {
+        if is_meant(Path::new(&at)) {
             unmount(at.as_str(), UnmountFlags::DETACH)?;
         }
     }

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use crypt::{KEY_BYTES, VolumeSecret};
+pub(crate) use disk::leave_behind;
 pub use error::VolumeError;
 
 use crate::image::{self, Limits, Style};
@@ -36,7 +37,7 @@ use disk::{Mounted, attach, is_attached};
 const BYTES_PER_FILE: u64 = 16_384;
 
 /// The kernel lets go of a disk a moment after it was unmounted.
-const LET_GO: Duration = Duration::from_secs(10);
+const LET_GO: Duration = Duration::from_secs(3);
 
 /// Names a volume on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -441,6 +442,8 @@ impl Volumes {
 
 const DISK: &str = "disk";
 const MOUNT: &str = "mnt";
+/// The directory of a node in which they all are.
+pub const VOLUMES: &str = "volumes";
 const SNAPSHOTS: &str = "snapshots";
 /// Ends the name of what is not whole yet.
 const NEW: &str = "new";

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use sublet_machine::guest::{GuestId, Mount};
-use sublet_machine::volume::{KEY_BYTES, VolumeError, VolumeId, VolumeSecret, Volumes, Wanted};
+use sublet_machine::guest::{GuestId, GuestState, Mount};
+use sublet_machine::volume::{KEY_BYTES, VOLUMES, VolumeError, VolumeId, VolumeSecret, Volumes, Wanted};
 
 use super::house::House;
 
@@ -14,6 +14,7 @@ crate::truths![
     a_read_only_volume_is_not_written,
     an_encrypted_volume_opens_with_its_key_alone,
     a_volume_in_use_is_let_alone_and_free_when_its_guest_is_killed,
+    no_guest_holds_on_to_a_volume_that_was_mounted_when_it_started,
     snapshots_keep_what_was,
     files_come_out_and_go_in_and_none_leads_elsewhere,
     what_a_killed_node_left_is_cleared,
@@ -34,7 +35,7 @@ fn id(name: &str) -> VolumeId {
 }
 
 fn volumes(house: &House) -> Volumes {
-    Volumes::open(house.guest_root().join("volumes")).expect("opened")
+    Volumes::open(house.guest_root().join(VOLUMES)).expect("opened")
 }
 
 /// Starts a guest with a volume on /data.
@@ -117,10 +118,19 @@ async fn an_encrypted_volume_opens_with_its_key_alone(mut house: House) {
     assert!(found.is_empty(), "{found:?}");
 }
 
+async fn no_guest_holds_on_to_a_volume_that_was_mounted_when_it_started(house: House) {
+    let volumes = volumes(&house);
+    let mounted = volumes.provide(&wanted("db", 16 * MIB)).expect("a volume");
+    let other = house.start("sleep 60").await;
+    drop(mounted);
+    volumes.provide(&wanted("db", 16 * MIB)).expect("it is free, and the other guest goes on");
+    assert_eq!(house.see(other).await.state, GuestState::Running);
+}
+
 /// Files below `root`, but for the guests' own, that hold one of the words.
 fn grep(root: &Path, words: &[&[u8]]) -> Vec<String> {
     let mut found = Vec::new();
-    let mut ahead = vec![root.join("volumes")];
+    let mut ahead = vec![root.join(VOLUMES)];
     ahead.push(root.join("guests"));
     while let Some(directory) = ahead.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -156,7 +166,7 @@ async fn a_volume_in_use_is_let_alone_and_free_when_its_guest_is_killed(house: H
     busy(volumes.snapshot(&id("db"), "s", 1));
     busy(volumes.export(&id("db"), None, None, std::io::sink()));
     // The node starts again: the guest keeps its volume.
-    let again = Volumes::open(house.guest_root().join("volumes")).expect("opened");
+    let again = Volumes::open(house.guest_root().join(VOLUMES)).expect("opened");
     assert!(again.get(&id("db")).expect("here").in_use);
     house.guests.stop(guest, std::time::Duration::ZERO).await.expect("killed");
     let mut archive = Vec::new();
@@ -254,7 +264,7 @@ async fn files_come_out_and_go_in_and_none_leads_elsewhere(mut house: House) {
 
 async fn what_a_killed_node_left_is_cleared(house: House) {
     let volumes = volumes(&house);
-    let root = house.guest_root().join("volumes");
+    let root = house.guest_root().join(VOLUMES);
     let ready = volumes.provide(&wanted("db", 16 * MIB)).expect("a volume");
     let path = ready.path();
     std::mem::forget(ready); // as a kill would

@@ -9,7 +9,8 @@ use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, pidfd_send_signal, setrlimit, waitid,
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, geteuid, getrlimit, pidfd_send_signal, setrlimit,
+    waitid,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, move_into_link_name_space, set_capabilities,
@@ -31,6 +32,7 @@ use crate::guest::warden::Stdio;
 use crate::guest::wire;
 use crate::guest::writable::{self, Writable};
 use crate::network::Doors;
+use crate::volume;
 
 /// The guest's first process, the channel to it, its input and output, the sockets in its network, and its disk.
 pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors, Option<OwnedFd>);
@@ -46,6 +48,9 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     let disk = attach_disk(orders, group)?;
     let nodes = nodes::make(&orders.spec.devices, &orders.ids)
         .map_err(StartError::sandbox("make the guest's device nodes"))?;
+    if geteuid().is_root() {
+        volume::leave_behind().map_err(StartError::sandbox("leave other guests' volumes behind"))?;
+    }
     let (channel, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(StartError::sandbox("make a channel to the first process"))?;
