@@ -4,6 +4,7 @@
 
 use api::node::machine::image::{Digest, Platform};
 
+mod devices;
 mod faults;
 mod fetching;
 mod house;

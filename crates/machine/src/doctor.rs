@@ -47,6 +47,7 @@ pub fn doctor() -> Vec<Finding> {
         disk(),
         disk_rate(),
         devices(),
+        device_guard(),
         overlay(),
         kernel(),
         kvm(),
@@ -277,6 +278,24 @@ fn devices() -> Finding {
         &format!("no guest could open {closed}"),
         "run the node as root: guests then have nodes of their own",
     )
+}
+
+/// What keeps guests from devices that are not theirs.
+fn device_guard() -> Finding {
+    const NAME: &str = "device guard";
+    match Hierarchy::find().map(|hierarchy| hierarchy.guards_devices()) {
+        Ok(true) => works(
+            NAME,
+            "a guest opens no device but the usual harmless ones and its own, whatever nodes it finds",
+        ),
+        Ok(false) => limited(
+            NAME,
+            "not enforceable here".into(),
+            "a guest has no node of any device but its own; nothing else would keep it from one that somebody made there",
+            "run the node as root, where control groups of version 1 have the `devices` controller",
+        ),
+        Err(_) => limited(NAME, "not known".into(), "there are no control groups", "see `limits`"),
+    }
 }
 
 /// How fast a guest may read and write.

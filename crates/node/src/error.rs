@@ -221,6 +221,7 @@ fn denied_hint(code: &str) -> &'static str {
         "owner_first" | "no_capacity" | "price_above_cap" | "unknown_offer" => {
             "Take another offer: `sublet market`."
         }
+        "device_in_use" => "Wait, or take another offer: `sublet market --device NAME`.",
         "no_answer" | "not_agreed" => "The host may be gone: take another offer: `sublet market`.",
         "clock_or_expired" => "Compare the clocks of both computers.",
         _ => "",

@@ -20,6 +20,7 @@ use super::record::Usage;
 use super::runtime::Keep;
 use super::spec::{GuestId, LimitName, Limits};
 use super::writable::Writable;
+use crate::device::{Devices, Node};
 
 /// The groups that we may divide among guests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub enum Hierarchy {
         /// Limits reading and writing on disks, if the kernel can.
         #[serde(default)]
         blkio: Option<PathBuf>,
+        /// Says which devices can be opened, if the kernel can.
+        #[serde(default)]
+        devices: Option<PathBuf>,
         /// Freezes.
         unified: PathBuf,
     },
@@ -75,6 +79,9 @@ impl Entrance {
 /// Microseconds over which processor time is shared out: short enough that a guest never stalls for long.
 const PERIOD: u64 = 100_000;
 
+/// What every guest may open: `null`, `zero`, `full`, `random`, `urandom`, `tty`, `ptmx` and terminals.
+const USUAL_DEVICES: [&str; 8] = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "136:*"];
+
 /// The least that the kernel shares out, in thousandths of a core.
 const LEAST_CPU: u32 = 10;
 
@@ -105,6 +112,14 @@ impl Hierarchy {
         match self {
             Hierarchy::V1 { blkio, .. } => blkio.is_some(),
             Hierarchy::V2 { io, .. } => *io,
+        }
+    }
+
+    /// Whether guests are kept from all devices but their own by the kernel too, and not only by having no node of them.
+    pub fn guards_devices(&self) -> bool {
+        match self {
+            Hierarchy::V1 { devices, .. } => devices.is_some(),
+            Hierarchy::V2 { .. } => false,
         }
     }
 
@@ -161,6 +176,19 @@ impl Group {
                 set(LimitName::Pids, &dir, "pids.max", pids.into())
             }
         }
+    }
+
+    /// Lets processes in the group open these devices and those that every guest has, and no others: not even by a node that
+    /// somebody else has made where they find it.
+    pub fn allow_devices(&self, own: &Devices) -> Result<(), LimitError> {
+        let Hierarchy::V1 { devices: Some(parent), .. } = &self.hierarchy else { return Ok(()) };
+        let dir = parent.join(&self.name);
+        let own = own.nodes.iter().map(|Node { device: (major, minor), .. }| format!("{major}:{minor}"));
+        write(LimitName::Devices, dir.join("devices.deny"), "a".to_owned())?;
+        for device in USUAL_DEVICES.map(str::to_owned).into_iter().chain(own) {
+            write(LimitName::Devices, dir.join("devices.allow"), format!("c {device} rw"))?;
+        }
+        Ok(())
     }
 
     /// Limits reading, and writing, on a disk to so many bytes in a second; nought: no limit. Where the kernel cannot, the
@@ -318,8 +346,9 @@ impl Group {
     fn dirs(&self) -> Vec<(LimitName, PathBuf)> {
         let own = |limit, parent: &Path| (limit, parent.join(&self.name));
         match &self.hierarchy {
-            Hierarchy::V1 { cpu, cpuacct, memory, pids, blkio, unified } => [
+            Hierarchy::V1 { cpu, cpuacct, memory, pids, blkio, devices, unified } => [
                 blkio.as_ref().map(|blkio| own(LimitName::Io, blkio)),
+                devices.as_ref().map(|devices| own(LimitName::Devices, devices)),
                 Some(own(LimitName::Cpu, cpu)),
                 Some(own(LimitName::Cpu, cpuacct)),
                 Some(own(LimitName::Memory, memory)),
@@ -392,7 +421,8 @@ impl Mounts {
             }
         }
         // Named hierarchies (`name=systemd`) limit nothing, and stand on pure version 2 machines too.
-        mounts.v1.retain(|(name, _)| ["cpu", "cpuacct", "memory", "pids", "blkio"].contains(&name.as_str()));
+        let ours = ["cpu", "cpuacct", "memory", "pids", "blkio", "devices"];
+        mounts.v1.retain(|(name, _)| ours.contains(&name.as_str()));
         mounts
     }
 }
@@ -422,6 +452,7 @@ fn find_v1(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
         memory: ours("memory", LimitName::Memory)?,
         pids: ours("pids", LimitName::Pids)?,
         blkio: ours("blkio", LimitName::Io).ok().filter(|own| can_throttle(own)),
+        devices: ours("devices", LimitName::Devices).ok().filter(|own| can_guard(own)),
         unified,
     })
 }
@@ -430,6 +461,11 @@ fn find_v1(mounts: &Mounts) -> Result<Hierarchy, LimitError> {
 fn can_throttle(blkio: &Path) -> bool {
     blkio.join("blkio.throttle.read_bps_device").exists()
         && rustix::fs::access(blkio, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Only root may.
+fn can_guard(devices: &Path) -> bool {
+    devices.join("devices.deny").exists() && rustix::process::geteuid().is_root()
 }
 
 fn find_v2(mounts: &Mounts) -> Result<Hierarchy, LimitError> {

@@ -227,7 +227,9 @@ pub enum LimitName {
     LogBytes,
     /// Reading and writing on the disk.
     Io,
-    /// Not a limit of the lease, but the owner's right to have the machine back at once.
+    /// Not a limit of the lease: what a guest may open at all.
+    Devices,
+    /// Nor is this, but the owner's right to have the machine back at once.
     Freezing,
 }
 
@@ -242,6 +244,7 @@ impl fmt::Display for LimitName {
             LimitName::OpenFiles => "open files",
             LimitName::LogBytes => "log (bytes)",
             LimitName::Io => "reading and writing (bytes a second)",
+            LimitName::Devices => "devices",
             LimitName::Freezing => "freezing",
         })
     }

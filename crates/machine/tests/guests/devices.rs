@@ -1,8 +1,10 @@
 //! Devices that an owner lends: who has one can use it, and nobody else can.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-use sublet_machine::device::{Devices, resolve_in};
+use sublet_machine::device::{Devices, Node, resolve_in};
+use sublet_machine::doctor::{Health, doctor};
 use sublet_machine::guest::GuestError;
 
 use crate::house::House;
@@ -11,6 +13,7 @@ crate::truths![
     a_guest_with_a_device_can_use_it_and_another_cannot,
     a_device_is_the_guest_s_own_node_and_the_machine_s_stays_as_it_was,
     two_guests_never_have_one_device,
+    no_other_device_opens_even_by_a_node_that_appears,
 ];
 
 /// A device as a file of the Container Device Interface names it.
@@ -82,4 +85,32 @@ async fn two_guests_never_have_one_device(mut house: House) {
     house.guests.stop(first.id, std::time::Duration::ZERO).await.expect("it stops");
     house.exit_code(first.id).await;
     house.guests.start(&second).await.expect("it is free");
+}
+
+async fn no_other_device_opens_even_by_a_node_that_appears(mut house: House) {
+    let guard = doctor().into_iter().find(|finding| finding.name == "device guard").expect("a finding");
+    if guard.state != Health::Works {
+        return eprintln!("SKIPPED: {}", guard.detail);
+    }
+    // Something that opens without any power, and that no guest has.
+    let control = Node { host: "/dev/loop-control".into(), path: "/dev/own".into(), device: (10, 237) };
+    for (own, opens) in [(vec![], "no"), (vec![control], "yes")] {
+        let mut spec = house.spec("sleep 600");
+        spec.devices.nodes = own;
+        house.guests.start(&spec).await.expect("the guest starts");
+        house.exec_output(spec.id, "true").await;
+        // As if by a fault of ours: on a file system where nodes are nodes, made by the machine's own root.
+        let comm = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let inside =
+            house.processes(spec.id).into_iter().find(|pid| comm(pid) == "sleep\n").expect("it runs");
+        let made = "mount -t tmpfs -o mode=755 none /tmp && mknod -m 666 /tmp/appeared c 10 237";
+        let entered = ["--target", &inside.to_string(), "--mount", "/bin/sh", "-c", made].map(str::to_owned);
+        let made = Command::new("nsenter").args(entered).output().expect("nsenter");
+        assert!(made.status.success(), "{made:?}");
+        let open = "( : < /tmp/appeared ) && echo yes || echo no";
+        let (said, _) = house.exec_output(spec.id, open).await;
+        assert!(said.lines().any(|line| line == opens), "{said}");
+        house.guests.stop(spec.id, std::time::Duration::ZERO).await.expect("it stops");
+        house.exit_code(spec.id).await;
+    }
 }

@@ -106,7 +106,8 @@ fn why_not_here(name: &str) -> Option<String> {
 }
 
 /// What needs volumes, devices, or files of the image that the guest may change.
-const ROOT_ONLY: [&str; 20] = [
+const ROOT_ONLY: [&str; 21] = [
+    "no_other_device_opens_even_by_a_node_that_appears",
     "a_layer_beside_a_merged_usr_leaves_the_guest_its_loader",
     "a_program_that_fails_is_begun_again_with_its_disk",
     "a_transfer_that_breaks_off_leaves_no_half_file",

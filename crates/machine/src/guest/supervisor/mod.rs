@@ -153,6 +153,9 @@ impl<'a> Supervisor<'a> {
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
         group.create(&orders.spec.limits, orders.writable, orders.runtime.keep())?;
+        if orders.defences.devices {
+            group.allow_devices(&orders.spec.devices)?;
+        }
         let (first, warden, ends, doors, disk) = start_first_process(orders, group)?;
         Ok(Supervisor {
             orders,
