@@ -1,7 +1,7 @@
-//! Watches the node for the tray and for what is news, keeps a node running, and does what is chosen from the menu.
+//! Watches the node for the tray, keeps a node running, and does what is chosen from the menu.
 
 use crate::house::House;
-use crate::news::{News, Sight, Telling};
+use crate::news::Telling;
 use crate::notice::Teller;
 use crate::tray::view::{Choice, Facts, Reason, View, view};
 use crate::tray::{self, panel};
@@ -9,11 +9,12 @@ use crate::window;
 use crate::words::{self, Language};
 use api::Client;
 use api::shapes::{
-    BucketLength, Event, Inventory, Lease, Moment, Money, Owner, OwnerState, Pause, RuleStanding, Seconds,
-    ShareWish, Side, Status,
+    BucketLength, Event, Lease, Moment, Money, Owner, OwnerState, Pause, RuleStanding, Seconds, ShareWish,
+    Side, Status,
 };
 use api::{ClientError, Events};
 use jiff::tz::TimeZone;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tauri::{AppHandle, Manager};
@@ -25,16 +26,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const GATHER: Duration = Duration::from_millis(400);
 
 /// What no event tells, such as midnight, is seen so late at the most.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often a tray is tried where none could be put up, and a node where none answers.
 const TRY_AGAIN: Duration = Duration::from_secs(3);
-
-/// No two looks for news are closer together: nobody reads as fast as nodes deal.
-const NEWS_AGAIN: Duration = Duration::from_secs(2);
-
-/// How long the node may take over a question for news.
-const NEWS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long guests get to end before this program does.
 const GUESTS_END: Duration = Duration::from_secs(60);
@@ -46,15 +41,17 @@ pub struct Desk {
     pub teller: Teller,
     shown: Mutex<Shown>,
     look: Notify,
-    looks: watch::Sender<Option<Arc<Look>>>,
+    pub looks: watch::Sender<Option<Arc<Look>>>,
+    /// Whether something is new of a release that nobody has looked at.
+    pub released: AtomicBool,
 }
 
 /// What the node has said at one look.
-struct Look {
-    status: Status,
-    owner: Owner,
+pub struct Look {
+    pub status: Status,
+    pub owner: Owner,
     /// Those that have not ended, of both sides.
-    leases: Vec<Lease>,
+    pub leases: Vec<Lease>,
     earned: Vec<Money>,
 }
 
@@ -67,7 +64,15 @@ struct Shown {
 impl Desk {
     pub fn of(house: Arc<House>, language: Language, teller: Teller) -> Desk {
         let looks = watch::Sender::new(None);
-        Desk { house, language, teller, shown: Mutex::default(), look: Notify::new(), looks }
+        Desk {
+            house,
+            language,
+            teller,
+            shown: Mutex::default(),
+            look: Notify::new(),
+            looks,
+            released: AtomicBool::default(),
+        }
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
@@ -104,7 +109,10 @@ async fn follow(app: &AppHandle, client: &Client, mut events: Events) {
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Ok(Some(event)) if concerns(&event) => due = due.min(Instant::now() + GATHER),
+                Ok(Some(event)) if concerns(&event) => {
+                    desk.released.fetch_or(event == Event::Update, Ordering::Relaxed);
+                    due = due.min(Instant::now() + GATHER);
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return know(app, None).await,
             },
@@ -134,6 +142,7 @@ fn concerns(event: &Event) -> bool {
         | Event::Offered
         | Event::Owner
         | Event::Payment
+        | Event::Update
         | Event::Missed { .. } => true,
         Event::Fetching { .. }
         | Event::Refused { .. }
@@ -172,49 +181,9 @@ fn facts(look: &Look, own: bool) -> Facts {
 }
 
 /// As the clocks of this place show it.
-fn clock(at: &Moment) -> String {
+pub fn clock(at: &Moment) -> String {
     let at = jiff::Timestamp::from_millisecond(at.0.0).unwrap_or_default().to_zoned(TimeZone::system());
     format!("{:02}:{:02}", at.hour(), at.minute())
-}
-
-/// Tells what is news, for as long as the program runs. What is slow or fails here, the tray does not wait for.
-pub async fn tell_news(app: AppHandle) {
-    let desk = app.state::<Desk>();
-    let (mut news, mut looks) = (News::default(), desk.looks.subscribe());
-    let mut measured = None;
-    while looks.changed().await.is_ok() {
-        let Some(look) = looks.borrow_and_update().clone() else { continue };
-        match timeout(NEWS_WITHIN, tell(&desk, &mut news, &look, &mut measured)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => eprintln!("the node cannot be asked for news: {error}"),
-            Err(_) => eprintln!("the node takes too long to say what is new"),
-        }
-        sleep(NEWS_AGAIN).await;
-    }
-}
-
-async fn tell(
-    desk: &Desk,
-    news: &mut News,
-    look: &Look,
-    measured: &mut Option<Instant>,
-) -> Result<(), ClientError> {
-    let client = desk.house.client();
-    // Nobody is told what they may not want to hear: without an answer it stays news.
-    let silent = client.settings().await?.silent;
-    let payments = client.payments().await.ok();
-    // Files are counted for it: not at each look.
-    let is_due = measured.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
-    let inventory: Option<Inventory> = if is_due { client.inventory().await.ok() } else { None };
-    if is_due {
-        *measured = Some(Instant::now());
-    }
-    let sight =
-        Sight::of(&look.status, &look.owner, &look.leases, payments.as_ref(), inventory.as_ref(), clock);
-    for telling in news.look(std::time::Instant::now(), sight, &silent, desk.language) {
-        desk.teller.tell(telling);
-    }
-    Ok(())
 }
 
 /// Paints what is known now, if it looks different.

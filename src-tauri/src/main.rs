@@ -10,6 +10,7 @@ mod house;
 mod news;
 mod notice;
 mod program;
+mod reporter;
 mod tray;
 mod window;
 mod words;
@@ -41,6 +42,8 @@ fn main() -> anyhow::Result<()> {
             bridge::api,
             bridge::api_open,
             bridge::api_close,
+            bridge::api_put,
+            bridge::api_piece,
             program::session_open,
             program::session_send,
             program::session_close,
@@ -54,7 +57,7 @@ fn main() -> anyhow::Result<()> {
             app.manage(Programs::of(house::data()?));
             let handle = app.handle();
             app.manage(Desk::of(house, language, Teller::of(handle.clone(), language)));
-            tauri::async_runtime::spawn(desk::tell_news(handle.clone()));
+            tauri::async_runtime::spawn(reporter::report(handle.clone()));
             tauri::async_runtime::spawn(desk::watch(handle.clone()));
             tauri::async_runtime::spawn(desk::put_up(handle.clone()));
             if cfg!(target_os = "macos") {

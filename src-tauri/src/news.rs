@@ -63,6 +63,7 @@ enum Thing {
     Falling { who: String, time: String, reason: String },
     Alone,
     DiskLow { free: u64 },
+    Update { version: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,19 @@ impl Sight {
             None => drop(sight.unknown.insert(Notice::Paid)),
         }
         sight
+    }
+
+    /// A version that can be had; none: none, or that cannot be told now.
+    pub fn with_update(mut self, offered: Option<Option<&str>>) -> Sight {
+        match offered {
+            None => drop(self.unknown.insert(Notice::Update)),
+            Some(None) => {}
+            Some(Some(version)) => {
+                let thing = Thing::Update { version: version.to_owned() };
+                self.add(Notice::Update, version.to_owned(), thing);
+            }
+        }
+        self
     }
 
     fn lease(&mut self, lease: &Lease, now: Moment, time: impl Fn(&Moment) -> String) {
@@ -237,7 +251,11 @@ impl News {
 /// Whether it matters to who has just begun to look: it can still be helped, and nobody has told of it.
 fn is_told_at_first(topic: Notice) -> bool {
     match topic {
-        Notice::LeaseEnding | Notice::ScoreFalling | Notice::Unreachable | Notice::DiskLow => true,
+        Notice::LeaseEnding
+        | Notice::ScoreFalling
+        | Notice::Unreachable
+        | Notice::DiskLow
+        | Notice::Update => true,
         Notice::GuestArrived | Notice::GuestPaused | Notice::Paid => false,
     }
 }
@@ -250,7 +268,8 @@ fn has_happened(topic: Notice) -> bool {
         | Notice::LeaseEnding
         | Notice::ScoreFalling
         | Notice::Unreachable
-        | Notice::DiskLow => false,
+        | Notice::DiskLow
+        | Notice::Update => false,
     }
 }
 
@@ -259,7 +278,7 @@ fn silence_after(topic: Notice) -> Duration {
     Duration::from_secs(match topic {
         Notice::GuestArrived | Notice::LeaseEnding | Notice::Paid | Notice::ScoreFalling => 60,
         // They come and go with the owner's hands and the charger.
-        Notice::GuestPaused | Notice::Unreachable | Notice::DiskLow => 10 * 60,
+        Notice::GuestPaused | Notice::Unreachable | Notice::DiskLow | Notice::Update => 10 * 60,
     })
 }
 
@@ -312,6 +331,9 @@ fn telling(things: &[Thing], language: Language) -> Option<Telling> {
             let left = language.fill(words::DISK_LEFT, &[("size", &language.size(*free))]);
             (say(words::DISK_LOW), left, "settings")
         }
+        (Thing::Update { version }, _) => {
+            (language.fill(words::UPDATE, &[("version", version)]), say(words::UPDATE_HINT), "settings")
+        }
     };
     Some(Telling { title, text, page })
 }
@@ -323,7 +345,7 @@ fn names(things: &[Thing]) -> String {
         | Thing::Ending { who, .. }
         | Thing::Paid { who, .. }
         | Thing::Falling { who, .. } => Some(who.as_str()),
-        Thing::Paused { .. } | Thing::Alone | Thing::DiskLow { .. } => None,
+        Thing::Paused { .. } | Thing::Alone | Thing::DiskLow { .. } | Thing::Update { .. } => None,
     });
     let names: BTreeSet<&str> = who.collect();
     let some: Vec<&str> = names.iter().copied().take(NAMES).collect();
@@ -511,6 +533,17 @@ mod tests {
             assert_eq!(looks.at(&sight), []);
             assert_eq!(looks.after(6 * MINUTE, &sight), []);
         }
+    }
+
+    #[test]
+    fn a_version_is_told_of_once_and_again_when_there_is_a_newer_one() {
+        let known = |version: &'static str| met().with_update(Some(Some(version)));
+        let mut looks = Looks { news: News::default(), now: Instant::now(), silent: BTreeSet::new() };
+        assert_eq!(titles(&looks.at(&known("1.2.0"))), ["Sublet 1.2.0 can be had"]);
+        assert_eq!(looks.after(10 * MINUTE, &met().with_update(None)), [], "it was not asked");
+        assert_eq!(looks.after(10 * MINUTE, &known("1.2.0")), []);
+        assert_eq!(titles(&looks.after(10 * MINUTE, &known("1.3.0"))), ["Sublet 1.3.0 can be had"]);
+        assert_eq!(looks.after(10 * MINUTE, &met().with_update(Some(None))), []);
     }
 
     #[test]

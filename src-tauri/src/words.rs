@@ -89,6 +89,9 @@ pub const ALONE_HINT: Text =
 pub const DISK_LOW: Text = ["The disk is nearly full", "Die Platte ist fast voll"];
 pub const DISK_LEFT: Text =
     ["{size} are left where Sublet keeps its data.", "{size} sind frei, wo Sublet seine Daten hat."];
+pub const UPDATE: Text = ["Sublet {version} can be had", "Sublet {version} ist zu haben"];
+pub const UPDATE_HINT: Text =
+    ["It waits for you; guests would run on.", "Es wartet auf dich; Gäste liefen weiter."];
 pub const NOT_DONE: Text = ["That did not work", "Das ging nicht"];
 
 /// Why the owner comes first: by the code of the kind of reason.

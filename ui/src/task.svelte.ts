@@ -19,12 +19,16 @@ export class Task {
   stop = (): void => this.#now?.abort()
 
   /** What the work came to; nothing when it was stopped, or when it failed, which is said. */
-  async run<T>(path: Parameters<typeof work>[0], told: (progress: unknown) => void): Promise<T | undefined> {
+  async run<T>(
+    path: Parameters<typeof work>[0],
+    told: (progress: unknown) => void,
+    wish?: object,
+  ): Promise<T | undefined> {
     const mine = new AbortController()
     this.#now = mine
     let done: T | undefined
     await attempt(async () => {
-      done = await work<T>(path, undefined, told, mine.signal).catch((error) => {
+      done = await work<T>(path, wish, told, mine.signal).catch((error) => {
         // Stopped by hand is no failure.
         if (!mine.signal.aborted) throw error
         return undefined

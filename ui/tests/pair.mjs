@@ -1,8 +1,17 @@
 // A real pair of nodes with real leases between them, for whoever looks at the pages: tests, the gallery, developers
 // (`npm run pair`). Needs the program (SUBLET, or target/debug/sublet) and Debian's busybox-static.
 
-import { spawn } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -32,7 +41,8 @@ export class Node {
     this.process = spawn(
       program,
       ['--data', this.data, 'host', '--no-mdns', '--name', this.name, '--port', '0', ...listen],
-      { stdio: 'ignore' },
+      // As a program that one file has brought, which updates can replace.
+      { stdio: 'ignore', env: { ...process.env, APPIMAGE: program } },
     )
     await eventually(
       `${this.name} to answer`,
@@ -169,6 +179,35 @@ export class Pair {
     await Promise.all([this.tenant.stop(), this.host.stop()])
     rmSync(this.place, { recursive: true, force: true })
   }
+}
+
+/** A release of 9.0.0 for this computer, signed by a key of the tests': a file, and who signed it. */
+export async function release(place) {
+  const at = (hours) => Date.now() + hours * 3_600_000
+  const description = {
+    version: '9.0.0',
+    channel: 'stable',
+    minimum: '0.0.0',
+    packages: [
+      {
+        name: 'sublet-desktop',
+        kind: 'app_image',
+        arch: process.arch === 'arm64' ? 'arm64' : 'amd64',
+        url: 'https://127.0.0.1:9/sublet.AppImage',
+        size: 9,
+        sha256: '0'.repeat(64),
+      },
+    ],
+    rollout: [{ at: at(-1), cursor: 10_000 }],
+    issued: at(-0.1),
+    expires: at(24),
+  }
+  const [json, key, path] = ['release.json', 'makers', 'sublet.release'].map((name) => join(place, name))
+  writeFileSync(json, JSON.stringify(description))
+  writeFileSync(key, '09'.repeat(32))
+  const words = ['--json', 'update', 'sign', json, '--key', key, '--out', path]
+  const { signer } = JSON.parse(execFileSync(program, words, { encoding: 'utf8' }))
+  return { path, signer }
 }
 
 /** A node's directory with the figures of this computer. */

@@ -8,19 +8,20 @@ pub use session::{ProgramInput, ProgramOutput, ProgramSaid};
 use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
-use crate::shapes::RenewalAnswer;
 use crate::shapes::{
-    BenchmarkProgress, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings, Electricity,
-    ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection, Inventory,
-    Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link, Listings, Marks, Measured,
-    Met, Moment, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment, PaymentAnswer,
-    PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query, RecordChecked,
-    Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish, Status, Words,
+    BenchmarkProgress, Benchmarks, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings,
+    Electricity, ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection,
+    Inventory, Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link, Listings, Marks,
+    Measured, Met, Moment, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment,
+    PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query,
+    RecordChecked, Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish,
+    Status, Words,
 };
 use crate::shapes::{
     CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, LogsWish, Openness, SnapshotWish,
     Stats, StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
 };
+use crate::shapes::{RenewalAnswer, Update, UpdateProgress, UpdateWish, Updates, WhatIf};
 use crate::socket;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request, Response, StatusCode};
@@ -127,6 +128,11 @@ impl Client {
         self.ask(Method::POST, "/v1/shutdown", &()).await.map(drop)
     }
 
+    /// How fast the node's machine was whenever it was measured.
+    pub async fn benchmarks(&self) -> Result<Benchmarks, ClientError> {
+        self.get("/v1/benchmark").await
+    }
+
     /// Measures the node's machine. Dropping it cancels.
     pub async fn benchmark(&self) -> Result<Told<BenchmarkProgress, Measured>, ClientError> {
         self.told("/v1/benchmark", &()).await
@@ -175,6 +181,26 @@ impl Client {
     /// Why no work comes.
     pub async fn demands(&self) -> Result<Demands, ClientError> {
         self.get("/v1/demand").await
+    }
+
+    /// What would have come at other terms.
+    pub async fn what_if(&self, wish: &ShareWish) -> Result<WhatIf, ClientError> {
+        self.sent(Method::POST, "/v1/demand/what-if", wish).await
+    }
+
+    /// What is known of releases.
+    pub async fn updates(&self) -> Result<Updates, ClientError> {
+        self.get("/v1/update").await
+    }
+
+    /// What a release means for the node's machine.
+    pub async fn check_update(&self, wish: &UpdateWish) -> Result<Update, ClientError> {
+        self.sent(Method::POST, "/v1/update/check", wish).await
+    }
+
+    /// The same, and its packages. Dropping it cancels.
+    pub async fn fetch_update(&self, wish: &UpdateWish) -> Result<Told<UpdateProgress, Update>, ClientError> {
+        self.told("/v1/update/fetch", wish).await
     }
 
     /// What lending has earned.

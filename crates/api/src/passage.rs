@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{Method, Request};
 use bytes::Bytes;
+use futures::Stream;
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -53,18 +54,40 @@ impl Passage {
     /// # Errors
     /// When it is none, or nobody answers.
     pub async fn ask(&self, method: &str, path: &str, body: Option<String>) -> Result<Passed, NoPassage> {
-        let wrong = |error: &dyn ToString| NoPassage::Request(error.to_string());
-        let method: Method =
-            method.parse().map_err(|error: axum::http::method::InvalidMethod| wrong(&error))?;
+        let method: Method = method
+            .parse()
+            .map_err(|error: axum::http::method::InvalidMethod| NoPassage::Request(error.to_string()))?;
+        let kind = body.is_some().then_some("application/json");
+        self.pass(method, path, kind, body.map_or_else(Body::empty, Body::from)).await
+    }
+
+    /// Passes an archive on as it comes, and returns once it was taken, or refused.
+    ///
+    /// # Errors
+    /// When it is no request, or nobody answers.
+    pub async fn give(
+        &self,
+        path: &str,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Passed, NoPassage> {
+        self.pass(Method::PUT, path, Some("application/x-tar"), Body::from_stream(archive)).await
+    }
+
+    async fn pass(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Body,
+    ) -> Result<Passed, NoPassage> {
         if !path.starts_with("/v1/") {
             return Err(NoPassage::Request(format!("{path} is no route")));
         }
         let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
         }
-        let request =
-            request.body(body.map_or_else(Body::empty, Body::from)).map_err(|error| wrong(&error))?;
+        let request = request.body(body).map_err(|error| NoPassage::Request(error.to_string()))?;
         match self {
             Passage::Inside(router) => {
                 let Ok(response) = router.clone().oneshot(request).await;

@@ -7,10 +7,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use node::machine::download::DownloadError;
 use node::machine::image::ImageError;
 use node::model::Invalid;
 use node::net::NetError;
 use node::store::StoreError;
+use node::update::UpdateError;
 use node::{Error, Fault, VaultError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::Port { .. }
         | Error::Volume(_)
         | Error::Cancelled => StatusCode::CONFLICT,
+        Error::Update(error) => update_status(error),
         Error::NotOurGuest(_) => StatusCode::FORBIDDEN,
         Error::Setting(_) | Error::SecretSize { .. } | Error::SecretsSize { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
@@ -195,6 +198,26 @@ fn image_status(error: &ImageError) -> StatusCode {
         ImageError::Io { source, .. } if is_of_the_asker(source) => StatusCode::CONFLICT,
         ImageError::Full { .. } | ImageError::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::CONFLICT,
+    }
+}
+
+fn update_status(error: &UpdateError) -> StatusCode {
+    match error {
+        UpdateError::Unread { .. } | UpdateError::Download(DownloadError::Address { .. }) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        UpdateError::Untrusted(_)
+        | UpdateError::Bad { .. }
+        | UpdateError::Nowhere
+        | UpdateError::NotInstalled
+        | UpdateError::NoNode { .. }
+        | UpdateError::Download(DownloadError::Other { .. }) => StatusCode::CONFLICT,
+        UpdateError::Download(DownloadError::Unreachable { .. } | DownloadError::Status { .. }) => {
+            StatusCode::BAD_GATEWAY
+        }
+        UpdateError::BadKeys(_)
+        | UpdateError::Unwritten { .. }
+        | UpdateError::Download(DownloadError::Disk { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

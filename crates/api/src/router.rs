@@ -6,7 +6,7 @@ use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
     dashboard, demand, earning, files, identity, image, image_store, lease, ledger, machine, market, node,
-    offer, owner, peer, people, reputation, selftest, session, settings, settlement, stats, volume,
+    offer, owner, peer, people, reputation, selftest, session, settings, settlement, stats, update, volume,
 };
 use ::node::NodeHandle;
 use axum::Router;
@@ -79,7 +79,9 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(machine::doctor))
         .routes(routes!(machine::inventory))
         .routes(routes!(offer::show, offer::set, offer::unset))
+        .routes(routes!(machine::measurements))
         .routes(routes!(demand::list))
+        .routes(routes!(demand::what_if))
         .routes(routes!(earning::earnings))
         .routes(routes!(owner::show))
         .routes(routes!(owner::rule))
@@ -111,6 +113,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(reputation::one))
         .routes(routes!(peer::list, peer::add))
         .routes(routes!(settings::show, settings::set))
+        .routes(routes!(update::show))
         .routes(routes!(dashboard::show))
         .routes(routes!(dashboard::link))
         .routes(routes!(dashboard::passphrase))
@@ -131,6 +134,7 @@ fn described() -> (Router<Door>, OpenApi) {
     let agreement = OpenApiRouter::new()
         .merge(OpenApiRouter::new().routes(routes!(lease::rent)).layer(DefaultBodyLimit::max(LARGEST_WISH)))
         .routes(routes!(earning::electricity, earning::set_electricity, earning::unset_electricity))
+        .routes(routes!(update::check))
         .routes(routes!(volume::snapshot))
         .layer(from_fn_with_state(AGREEMENT, in_time));
     let streams = OpenApiRouter::new()
@@ -147,6 +151,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(image::pull))
         .routes(routes!(image::import))
         .routes(routes!(image::build))
+        .routes(routes!(update::fetch))
         .routes(routes!(volume::export))
         .routes(routes!(volume::import));
     let info = InfoBuilder::new().title("Sublet").version(env!("CARGO_PKG_VERSION")).description(Some(ABOUT));
@@ -194,6 +199,8 @@ fn every_route_may_fail(description: &mut OpenApi) {
         crate::shapes::BenchmarkProgress::name().into_owned(),
         crate::shapes::BenchmarkProgress::schema(),
     );
+    schemas
+        .insert(crate::shapes::UpdateProgress::name().into_owned(), crate::shapes::UpdateProgress::schema());
     schemas.insert(crate::shapes::Probe::name().into_owned(), crate::shapes::Probe::schema());
     schemas.insert(crate::shapes::ImageProgress::name().into_owned(), crate::shapes::ImageProgress::schema());
     // And these in the messages of WebSockets.

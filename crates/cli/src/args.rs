@@ -1,9 +1,9 @@
 //! What can be typed.
 
 use crate::command::{
-    completions, copy, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market, offer,
-    owner, peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update, verify,
-    volume, why,
+    bench, completions, copy, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market,
+    offer, owner, peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update,
+    verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -41,7 +41,7 @@ pub enum Command {
     /// Run a node in the foreground: lend, and let the other commands rent.
     Host(host::HostArgs),
     /// Measure this computer: it takes 20 seconds.
-    Bench,
+    Bench(bench::BenchArgs),
     /// Test this computer: whether its sandbox holds.
     Selftest(selftest::SelftestArgs),
     /// Show, set or take back what this computer lends.

@@ -1,6 +1,7 @@
 //! What can go wrong, as people and programs are told: a code, a sentence, a hint.
 
 use crate::VaultError;
+use crate::update::UpdateError;
 use machine::guest::GuestError;
 use machine::image::ImageError;
 use machine::selftest::SelftestError;
@@ -76,6 +77,9 @@ pub enum Error {
     /// About volumes.
     #[error("{0}")]
     Volume(String),
+    /// About a release of Sublet.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
     /// A secret that no guest can have.
     #[error("the secret {name} has {size} bytes; 1 to {} are possible", SecretFile::LARGEST)]
     SecretSize {
@@ -167,6 +171,7 @@ impl Error {
             Error::Guest(_) => "guest",
             Error::Selftest(_) => "selftest",
             Error::Volume(_) => "volume",
+            Error::Update(error) => error.code(),
             Error::SecretSize { .. } | Error::SecretsSize { .. } => "out_of_range",
             Error::Net(_) => "network",
             Error::Cancelled => "cancelled",
@@ -198,6 +203,7 @@ impl Error {
             }
             Error::Key(error) => error.hint().to_owned(),
             Error::Image(error) => error.hint().to_owned(),
+            Error::Update(error) => error.hint().to_owned(),
             Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
             Error::SecretSize { .. } | Error::SecretsSize { .. } => {
                 "Give large files by a volume or in the image.".to_owned()

@@ -74,6 +74,8 @@ pub enum Event {
     People,
     /// Something was paid, received or missed.
     Payment,
+    /// Something is new of a release of Sublet.
+    Update,
     /// A peer came.
     PeerUp {
         /// Which.

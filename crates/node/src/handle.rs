@@ -5,6 +5,7 @@ use crate::forward::{Forward, Forwards, Port, Reserved};
 use crate::logs::{LogReader, LogWish};
 use crate::run::Command;
 use crate::serve::guest;
+use crate::update::{self, Updates};
 use crate::{Config, Core, Error, Event, Fault};
 use engine::input::{Owner, Tenant};
 use engine::{Identity, Input, Reply, owner};
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub events: broadcast::Sender<Event>,
     pub forwards: Forwards,
     pub name: Name,
+    pub updates: Arc<Updates>,
 }
 
 /// What the person calls themselves: it can be changed while the node runs.
@@ -46,7 +48,21 @@ impl NodeHandle {
     pub(crate) fn new(shared: Shared) -> NodeHandle {
         let handle = NodeHandle(Arc::new(shared));
         tokio::spawn(close_ports(Arc::downgrade(&handle.0), handle.events()));
+        tokio::spawn(update::watch(Arc::downgrade(&handle.0), handle.0.updates.clone()));
         handle
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> NodeHandle {
+        NodeHandle(shared)
+    }
+
+    pub(crate) fn updates(&self) -> &Updates {
+        &self.0.updates
+    }
+
+    /// Something is new of a release. Nobody may listen.
+    pub(crate) fn tell_update(&self) {
+        let _ = self.0.events.send(Event::Update);
     }
 
     /// Who this node is.

@@ -35,6 +35,7 @@ mod session;
 mod settings;
 mod settlement;
 mod stats;
+pub mod update;
 mod vault;
 mod volumes;
 

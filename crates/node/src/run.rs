@@ -160,7 +160,8 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let forwards = Forwards::open(config.data.join("forwards.json"));
     tokio::spawn(node.run(inbox, net_events, guest_events));
     tokio::spawn(stats::sample(hands.clone()));
-    let handle = NodeHandle::new(Shared { config, identity, hands, events, forwards, name });
+    let handle =
+        NodeHandle::new(Shared { config, identity, hands, events, forwards, name, updates: Arc::default() });
     handle.restore_forwards().await;
     Ok(handle)
 }

@@ -4,6 +4,7 @@ use crate::file::write_private;
 use crate::handle::NodeHandle;
 use crate::run::Command;
 use crate::{Config, Error, Fault};
+use model::DeviceId;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,6 +27,12 @@ pub struct Settings {
     pub upnp: bool,
     /// Whether to carry others' connections.
     pub relay: bool,
+    /// Where releases of Sublet are: a file, or an https:// address; empty: nothing looks for them.
+    pub releases: String,
+    /// Keys whose word on releases counts; none: those that this program was built with.
+    pub release_keys: Vec<DeviceId>,
+    /// Whether previews are taken too.
+    pub previews: bool,
     /// Of what the desktop app does not tell its owner.
     #[serde(deserialize_with = "known")]
     pub silent: BTreeSet<Notice>,
@@ -49,6 +56,8 @@ pub enum Notice {
     Unreachable,
     /// The disk is nearly full.
     DiskLow,
+    /// A new version can be had.
+    Update,
 }
 
 /// A later version may have written kinds that this one does not know.
@@ -66,6 +75,9 @@ impl Default for Settings {
             mdns: true,
             upnp: false,
             relay: false,
+            releases: String::new(),
+            release_keys: Vec::new(),
+            previews: false,
             silent: BTreeSet::new(),
         }
     }
@@ -74,6 +86,7 @@ impl Default for Settings {
 /// What settings may hold.
 const LONGEST_NAME: usize = 64;
 const MOST_ADDRESSES: usize = 16;
+const LONGEST_PLACE: usize = 500;
 
 impl Settings {
     /// What was set in a data directory; the usual where nothing was.
@@ -106,14 +119,23 @@ impl Settings {
                 return wrong(&format!("`{address}`: {error}"));
             }
         }
+        let is_file = Path::new(&self.releases).is_absolute();
+        if !(self.releases.is_empty() || is_file || self.releases.starts_with("https://"))
+            || self.releases.len() > LONGEST_PLACE
+        {
+            return wrong("releases are in a file, by its whole path, or at an https:// address");
+        }
+        if self.release_keys.len() > MOST_ADDRESSES {
+            return wrong("at most 16 keys of releases");
+        }
         if self.listen.len() > MOST_ADDRESSES || self.bootstrap.len() > MOST_ADDRESSES {
             return wrong("at most 16 addresses");
         }
         Ok(())
     }
 
-    /// Whether a node that runs by this configuration runs by these settings, but for what counts at once: the name, and
-    /// of what there is silence.
+    /// Whether a node that runs by this configuration runs by these settings, but for what counts at once: the name, where
+    /// releases are, and of what there is silence.
     pub fn are_those_of(&self, config: &Config) -> bool {
         (&self.listen, &self.bootstrap, self.mdns, self.upnp, self.relay)
             == (&config.listen, &config.bootstrap, config.mdns, config.upnp, config.relay)
@@ -127,7 +149,7 @@ fn path(data: &Path) -> PathBuf {
 impl Config {
     /// As it was set in `data`.
     pub fn with(settings: Settings, data: PathBuf) -> Config {
-        let Settings { name, listen, bootstrap, mdns, upnp, relay, silent: _ } = settings;
+        let Settings { name, listen, bootstrap, mdns, upnp, relay, .. } = settings;
         Config { name, listen, bootstrap, mdns, upnp, relay, ..Config::new(data) }
     }
 }
@@ -141,14 +163,20 @@ impl NodeHandle {
         Settings::load(&self.config().data).map_err(|error| Error::Setting(error.to_string()))
     }
 
-    /// Sets it. The name, and of what there is silence, count at once; the rest when the node starts again.
+    /// Sets it. The name, where releases are, and of what there is silence, count at once; the rest when the node starts
+    /// again.
     ///
     /// # Errors
     /// When something is out of range, or cannot be written.
     pub async fn set(&self, settings: Settings) -> Result<(), Error> {
         settings.check()?;
+        let before = self.settings()?;
         tokio::task::block_in_place(|| settings.save(&self.config().data))
             .map_err(|error| Error::Setting(format!("the settings cannot be written: {error}")))?;
+        let of_releases = |set: &Settings| (set.releases.clone(), set.release_keys.clone(), set.previews);
+        if of_releases(&before) != of_releases(&settings) {
+            self.updates().look_again();
+        }
         if self.name() != settings.name {
             self.rename(settings.name);
             self.command(Command::Publish).await.map_err(Fault::into)
@@ -182,6 +210,7 @@ mod tests {
         let wrong = |settings: Settings| settings.check().unwrap_err().to_string();
         assert!(wrong(Settings { name: "a\nb".to_owned(), ..Settings::default() }).contains("name"));
         assert!(wrong(Settings { listen: vec!["here".to_owned()], ..Settings::default() }).contains("here"));
+        assert!(wrong(Settings { releases: "http://x".to_owned(), ..Settings::default() }).contains("https"));
         assert!(Settings::default().check().is_ok());
     }
 }

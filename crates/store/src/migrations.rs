@@ -3,10 +3,11 @@
 use crate::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_settled.sql"),
     include_str!("migrations/0003_earning.sql"),
+    include_str!("migrations/0004_measured.sql"),
 ];
 
 /// The version that this program reads and writes.

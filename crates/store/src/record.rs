@@ -4,8 +4,8 @@
 //! All parts but the last have a fixed length, so that no two rows have the same input.
 
 use crate::{Break, Store, StoreError, bound, earning, lease, mention, posting, rating, snapshot};
-use model::Timestamp;
 use model::record::{Entry, Record};
+use model::{Speed, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -66,6 +66,25 @@ impl Store {
             Ok(())
         })?;
         Ok(entries)
+    }
+
+    /// What this machine measured of itself, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// Whatever SQLite has against it.
+    pub fn measurements(&self, limit: usize) -> Result<Vec<(Timestamp, Speed)>, StoreError> {
+        let mut statement = self.record.prepare_cached(
+            "SELECT seq, at, body FROM record WHERE kind = 'measured' ORDER BY seq DESC LIMIT ?1",
+        )?;
+        let mut rows = statement.query([bound(limit)])?;
+        let mut measurements = Vec::new();
+        while let Some(row) = rows.next()? {
+            let body = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+            if let Record::Measured { speed } = read(row.get(0)?, body)? {
+                measurements.push((Timestamp(row.get(1)?), speed));
+            }
+        }
+        Ok(measurements)
     }
 
     /// Looks at every record from the first to the last: hashes, signatures, and that none is missing.
@@ -228,6 +247,22 @@ mod tests {
         let rows =
             statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect()).unwrap();
         rows.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn measurements_are_found_among_all_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = lived(dir.path());
+        let before = store.measurements(usize::MAX).unwrap();
+        let faster = Speed { core: 1_234, ..Speed::default() };
+        store.append(NOW, &[Record::Measured { speed: faster }]).unwrap();
+        assert_eq!(store.measurements(1).unwrap(), [(NOW, faster)]);
+        assert_eq!(store.measurements(usize::MAX).unwrap()[1..], before);
+        // A scan of the whole record for them would be slow.
+        let plan =
+            "EXPLAIN QUERY PLAN SELECT seq FROM record WHERE kind = 'measured' ORDER BY seq DESC LIMIT 9";
+        let plan: String = store.record.query_row(plan, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains("measured"), "{plan}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ const utf8 = new TextEncoder()
 function node(
   answer: Partial<Answer>,
   pieces: string[] = [],
-): Omit<Transport, 'session'> & { asked: string[] } {
+): Omit<Transport, 'session' | 'give'> & { asked: string[] } {
   const asked: string[] = []
   const whole = { status: 200, body: '', ...answer }
   return {

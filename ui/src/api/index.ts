@@ -108,6 +108,23 @@ async function open(
 export const bytes = (path: string, piece: (bytes: Uint8Array) => void, signal: AbortSignal) =>
   open('GET', path, undefined, piece, signal)
 
+/** Gives the node an archive; `gone` hears how much of it is on its way. */
+export async function give(
+  path: string,
+  archive: Blob,
+  gone: (bytes: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let answer: Answer
+  try {
+    answer = await (await transport()).give(path, archive, gone, signal)
+  } catch (error) {
+    if (signal.aborted) return
+    throw Problem.gone(error)
+  }
+  if (answer.status < 200 || answer.status > 299) throw Problem.of(answer)
+}
+
 /** What happens, as it happens; ends with a problem when the line breaks. */
 export const events = (told: (event: Event) => void, live: () => void, signal: AbortSignal) => {
   let first = true

@@ -11,7 +11,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** How fast this computer was whenever it was measured. */
+        get: operations["machine_measurements"];
         put?: never;
         /**
          * Measures this computer in some 20 seconds, and keeps its speed. It is cancelled when nobody reads any more.
@@ -106,6 +107,26 @@ export interface paths {
         get: operations["offer_list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/demand/what-if": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What would have come of the demands that are kept, had this machine been lent otherwise. What is left out is as it is
+         *     lent now. Nothing is changed by it.
+         */
+        post: operations["offer_what_if"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1213,7 +1234,7 @@ export interface paths {
         };
         /** What is set. */
         get: operations["settings_show"];
-        /** Sets it. The name, and of what there is silence, count at once; the rest when the node starts again. */
+        /** Sets it. The name, where releases are, and of what there is silence, count at once; the rest when the node starts again. */
         put: operations["settings_set"];
         post?: never;
         delete?: never;
@@ -1250,6 +1271,60 @@ export interface paths {
         get: operations["node_status"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is known of releases, without looking for one. */
+        get: operations["update_show"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/update/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Reads a release, and says what it means for this computer. Of one version the last word that was ever read counts. */
+        post: operations["update_check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/update/fetch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The same, and brings its packages here where its turn has come, each held to its digest.
+         * @description Server-sent events: `progress` with an `UpdateProgress`, then `done` with an `Update`, or `problem`.
+         */
+        post: operations["update_fetch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1355,6 +1430,11 @@ export interface components {
              *     `disk_random_write`.
              */
             stage: string;
+        };
+        /** @description Measurements of this computer. */
+        Benchmarks: {
+            /** @description The newest first; at most 100. */
+            measurements: components["schemas"]["Measurement"][];
         };
         /** @description An end that will count against this node. */
         Blame: {
@@ -1528,8 +1608,14 @@ export interface components {
         Demands: {
             /** @description Each demand, the newest first; at most 512. */
             demands: components["schemas"]["Demand"][];
+            /**
+             * @description What keeps work away whoever asks, for programs: `not_measured`, `nothing_lent`, `owner_first`, `all_promised`,
+             *     `not_published`, `no_peer`, `not_public`.
+             */
+            in_the_way: string[];
             /** @description What stood in the way, the most frequent first. */
             obstacles: components["schemas"]["Obstacle"][];
+            owner?: components["schemas"]["Reason"] | null;
             /** @description Since when demands are kept. */
             since: components["schemas"]["Moment"];
             /** @description What there is to say, in plain words, the weightiest first. */
@@ -1671,6 +1757,9 @@ export interface components {
         } | {
             /** @enum {string} */
             event: "payment";
+        } | {
+            /** @enum {string} */
+            event: "update";
         } | {
             /** @enum {string} */
             event: "peer_up";
@@ -2338,6 +2427,13 @@ export interface components {
             /** @description How long it took. */
             took: components["schemas"]["Seconds"];
         };
+        /** @description How fast this computer was. */
+        Measurement: {
+            /** @description When. */
+            at: components["schemas"]["Moment"];
+            /** @description In rating units. */
+            speed: components["schemas"]["Speed"];
+        };
         /** @description Who was met. */
         Met: {
             /** @description Its key, hexadecimal. */
@@ -2421,7 +2517,7 @@ export interface components {
          * @description What the desktop app tells its owner outside of its window.
          * @enum {string}
          */
-        Notice: "guest_arrived" | "guest_paused" | "lease_ending" | "paid" | "score_falling" | "unreachable" | "disk_low";
+        Notice: "guest_arrived" | "guest_paused" | "lease_ending" | "paid" | "score_falling" | "unreachable" | "disk_low" | "update";
         /** @description Something that stood in the way of demands. */
         Obstacle: {
             /** @description For programs, such as `too_dear`. */
@@ -3022,6 +3118,24 @@ export interface components {
             /** @description Whether the node becomes another person by it, when it starts again. */
             restart_needed: boolean;
         };
+        /** @description What is seen of a kind of reason: of these what belongs to it. */
+        RuleSight: {
+            alone?: components["schemas"]["Seconds"] | null;
+            /**
+             * Format: int32
+             * @description The temperature.
+             */
+            celsius?: number | null;
+            /** @description Whether it is so: on battery, metered, a program fills the screen. */
+            is_so?: boolean | null;
+            /**
+             * Format: int32
+             * @description The battery's charge, or what the owner's programs use of all cores.
+             */
+            percent?: number | null;
+            /** @description Which of the programs run that come first. */
+            programs?: string[] | null;
+        };
         /**
          * @description How a kind of reason stands.
          * @enum {string}
@@ -3037,6 +3151,7 @@ export interface components {
             rule: string;
             /** @description What is seen now, or why nothing is, in words. */
             seen: string;
+            sight?: components["schemas"]["RuleSight"] | null;
             since?: components["schemas"]["Moment"] | null;
             /** @description Who told: the source's name. */
             source?: string | null;
@@ -3233,9 +3348,18 @@ export interface components {
             mdns: boolean;
             /** @description What the person calls themselves; everybody sees it. */
             name: string;
+            /** @description Whether previews are taken too. */
+            previews: boolean;
             /** @description Whether to carry others' connections. */
             relay: boolean;
-            /** @description Whether some of it counts only when the node starts again. The name, and of what there is silence, count at once. */
+            /** @description Keys whose word on releases counts, hexadecimal; none: those that this program was built with. */
+            release_keys: string[];
+            /** @description Where releases of Sublet are: a file, or an https:// address; empty: nothing looks for them. */
+            releases: string;
+            /**
+             * @description Whether some of it counts only when the node starts again. The name, where releases are, and of what there is silence, count
+             *     at once.
+             */
             restart_needed: boolean;
             /** @description Of what the desktop app does not tell its owner outside of its window. */
             silent: components["schemas"]["Notice"][];
@@ -3265,10 +3389,25 @@ export interface components {
              */
             name?: string | null;
             /**
+             * @description Whether previews are taken too.
+             * @default null
+             */
+            previews?: boolean | null;
+            /**
              * @description Whether to carry others' connections.
              * @default null
              */
             relay?: boolean | null;
+            /**
+             * @description Keys whose word on releases counts, hexadecimal; none: those that this program was built with.
+             * @default null
+             */
+            release_keys?: string[] | null;
+            /**
+             * @description Where releases of Sublet are: a file, or an https:// address; empty: nothing looks for them.
+             * @default null
+             */
+            releases?: string | null;
             /**
              * @description Of what the desktop app does not tell its owner outside of its window.
              * @default null
@@ -3551,6 +3690,16 @@ export interface components {
             /** @description Of this program. */
             version: string;
         };
+        /** @description A demand, and what would have come of it. */
+        Supposed: {
+            /** @description As it was. */
+            demand: components["schemas"]["Demand"];
+            /** @description What would have stood in the way, as codes. */
+            failed: string[];
+            hourly?: components["schemas"]["Money"] | null;
+            /** @description What would have come of it. */
+            would: components["schemas"]["Would"];
+        };
         /** @description The size of a terminal. */
         TerminalSize: {
             /**
@@ -3667,6 +3816,118 @@ export interface components {
              */
             sent: number;
         };
+        /** @description What a release means for this computer. */
+        Update: {
+            /** @description `stable` or `preview`. */
+            channel: string;
+            /**
+             * Format: int32
+             * @description How far it has gone out, of 10000.
+             */
+            cursor: number;
+            /** @description What to do about it. */
+            decision: components["schemas"]["UpdateDecision"];
+            /** @description The command that installs them, once they are here. */
+            install?: string | null;
+            /** @description Its packages for this computer. */
+            packages: components["schemas"]["UpdatePackage"][];
+            /**
+             * Format: int32
+             * @description This computer's place in the order of this version, from 0 to 9999.
+             */
+            place: number;
+            /**
+             * @description Why, for programs: `running`, `older`, `expired`, `preview`, `never`, `no_package`; `turn`, `too_old`, `busy`; none where
+             *     nothing stands in the way.
+             */
+            reason?: string | null;
+            /** @description The version that runs. */
+            running: string;
+            /** @description The same, in words. */
+            sentence: string;
+            /** @description Who signed, hexadecimal. */
+            signer: string;
+            turn?: components["schemas"]["Moment"] | null;
+            /** @description Which version it is of. */
+            version: string;
+        };
+        /**
+         * @description What to do about a release.
+         * @enum {string}
+         */
+        UpdateDecision: "nothing" | "wait" | "fetch" | "install";
+        /** @description A package of a release. */
+        UpdatePackage: {
+            /** @description Where it lies, verified; none: not here. */
+            file?: string | null;
+            /** @description As the platform's tools call it. */
+            name: string;
+            /** @description Of its bytes, hexadecimal. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description In bytes.
+             */
+            size: number;
+            /** @description Where it can be had. */
+            url: string;
+        };
+        /** @description How far a release has come. */
+        UpdateProgress: {
+            /**
+             * Format: int64
+             * @description Bytes that have come.
+             */
+            done: number;
+            /**
+             * Format: int64
+             * @description Bytes in all.
+             */
+            total: number;
+        };
+        /** @description Which release, and by which rules it is read. */
+        UpdateWish: {
+            /**
+             * @description Not to wait for this computer's turn.
+             * @default false
+             */
+            early?: boolean;
+            /**
+             * @description A folder of this computer to take the packages from, rather than from where the release says that they lie.
+             * @default null
+             */
+            from?: string | null;
+            /**
+             * @description What installs packages here: `deb`, `rpm`, `app_image`, `dmg`, `msi`; none: what had installed this program.
+             * @default null
+             */
+            kind?: string | null;
+            /**
+             * @description Whether previews are taken too; none: what the settings say.
+             * @default null
+             */
+            previews?: boolean | null;
+            /**
+             * @description A file of this computer, by its whole path, or an https:// address; none: where the settings say.
+             * @default null
+             */
+            release?: string | null;
+            /**
+             * @description Keys whose word counts; none: what the settings say.
+             * @default null
+             */
+            trust?: string[] | null;
+        };
+        /** @description What this node knows of releases. */
+        Updates: {
+            looked?: components["schemas"]["Moment"] | null;
+            offered?: components["schemas"]["Update"] | null;
+            problem?: components["schemas"]["Problem"] | null;
+            /** @description Where releases are looked for; empty: nowhere. */
+            releases: string;
+            /** @description The version that runs. */
+            running: string;
+        };
         /**
          * @description A disk that outlives its guest. The host knows it by whose it is and by its name: the next lease that names it there finds
          *     it as the last one left it.
@@ -3754,6 +4015,19 @@ export interface components {
              */
             trust: number;
         };
+        /** @description What would have come of the demands that are kept, had this machine been lent otherwise. */
+        WhatIf: {
+            /** @description How many would have come that did not. */
+            comes: number;
+            /** @description Each demand, the newest first; at most 512. */
+            demands: components["schemas"]["Supposed"][];
+            /** @description How many that came, or got a quote, would not have. */
+            goes: number;
+            /** @description How many that came, or got a quote, would have come all the same. */
+            stays: number;
+            worth?: components["schemas"]["Money"] | null;
+            worth_now?: components["schemas"]["Money"] | null;
+        };
         /** @description The 24 words of a key, in their order. Who has them is the person. */
         Words: {
             /** @description From the English list of BIP-39. */
@@ -3782,6 +4056,11 @@ export interface components {
             /** @description Disks that outlive the guest. */
             volumes: components["schemas"]["Volume"][];
         };
+        /**
+         * @description What would have come of a demand.
+         * @enum {string}
+         */
+        Would: "come" | "stay" | "go" | "fail";
     };
     responses: never;
     parameters: never;
@@ -3791,6 +4070,34 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    machine_measurements: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Benchmarks"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     machine_measure_speed: {
         parameters: {
             query?: never;
@@ -3946,6 +4253,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Demands"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    offer_what_if: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhatIf"];
                 };
             };
             /** @description Why not. */
@@ -6486,6 +6825,98 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_show: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Updates"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Update"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_fetch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWish"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Update"];
                 };
             };
             /** @description Why not. */

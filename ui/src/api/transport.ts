@@ -6,12 +6,15 @@
 //   api_open({ id, method, path, body, pieces }) -> { status, body }      pieces of a long answer by a channel; resolves at
 //                                                   its end. An empty piece comes first, once the answer has begun; `body`
 //                                                   is the problem where there is one.
+//   api_put({ id, path }) -> { status, body }     an archive, whose pieces come by api_piece(bytes, { headers: { id } }): it
+//                                                   resolves when there is room for another, and an empty one ends it
 //   api_close({ id })                                                     the reader has gone
 //   session_open({ id, lease, wish, pieces })    -> SessionNews             a program in a guest; what it says by a channel, after
 //                                                   a byte that says where, as over a WebSocket; resolves at its end. An
 //                                                   empty piece says that it runs.
 //   session_send({ id, bytes, order, heard })                               input for it, something else that is asked, or how
 //                                                   many bytes have come: it waits when many are on their way
+//   autostart() / set_autostart({ on })           -> bool                   whether the app starts at login
 //   session_close({ id })                                                   it is to end; without an id: all that an earlier
 //                                                   page has left
 
@@ -54,9 +57,14 @@ export interface Transport {
     piece: (bytes: Uint8Array) => void,
     signal: AbortSignal,
   ): Promise<Answer>
+  /** Gives the node an archive, and hears how much of it has gone. */
+  give(path: string, archive: Blob, gone: (bytes: number) => void, signal: AbortSignal): Promise<Answer>
   /** Begins a program in the guest of a lease. */
   session(lease: string, wish: ExecWish, hearing: Hearing): Session
 }
+
+/** How much of an upload goes over the bridge at once. */
+const PIECE = 256 * 1024
 
 /** The line to the program is gone, and nobody says why. */
 export const brokeOff = (detail: string): Schemas['Problem'] => ({
@@ -97,6 +105,20 @@ function browser(): Transport {
       const reader = answer.body.getReader()
       for (let read = await reader.read(); !read.done; read = await reader.read()) piece(read.value)
       return { status: answer.status, body: '' }
+    },
+    give(path, archive, gone, signal) {
+      // Of an upload by fetch nobody hears how far it is.
+      return new Promise((done, failed) => {
+        const request = new XMLHttpRequest()
+        request.open('PUT', path)
+        request.setRequestHeader('content-type', 'application/x-tar')
+        request.upload.onprogress = ({ loaded }) => gone(loaded)
+        request.onload = () => done({ status: request.status, body: request.responseText })
+        request.onerror = () => failed(new TypeError('the upload broke off'))
+        request.onabort = () => failed(new DOMException('', 'AbortError'))
+        signal.addEventListener('abort', () => request.abort(), { once: true })
+        request.send(archive)
+      })
     },
     session(lease, wish, hearing) {
       const at = new URL(`/v1/leases/${encodeURIComponent(lease)}/exec`, location.href)
@@ -149,6 +171,26 @@ export async function desktop(): Promise<Transport> {
         signal.removeEventListener('abort', close)
       }
     },
+    async give(path, archive, gone, signal) {
+      const id = ++last
+      const close = () => void invoke('api_close', { id })
+      signal.addEventListener('abort', close, { once: true })
+      let over = false
+      const answer = invoke<Answer>('api_put', { id, path }).finally(() => {
+        over = true
+        signal.removeEventListener('abort', close)
+      })
+      const piece = (bytes: Uint8Array) => invoke('api_piece', bytes, { headers: { id: String(id) } })
+      const send = async () => {
+        for (let at = 0; at < archive.size && !over; at += PIECE) {
+          await piece(new Uint8Array(await archive.slice(at, at + PIECE).arrayBuffer()))
+          gone(Math.min(at + PIECE, archive.size))
+        }
+        if (!over) await piece(new Uint8Array())
+      }
+      // Whoever refuses it says why; that the rest cannot be sent then is no news.
+      return await Promise.race([answer, send().then(() => answer)])
+    },
     session(lease, wish, hearing) {
       const id = ++last
       let over = false
@@ -186,6 +228,12 @@ export async function desktop(): Promise<Transport> {
   }
 }
 
+/** In the desktop app: whether it starts when its user logs in; with a wish, as it is after that. */
+export async function autostart(on?: boolean): Promise<boolean> {
+  const { invoke } = await import('@tauri-apps/api/core')
+  return on === undefined ? invoke<boolean>('autostart') : invoke<boolean>('set_autostart', { on })
+}
+
 export const inDesktop = (): boolean => '__TAURI_INTERNALS__' in globalThis
 
 let chosen: Promise<Transport> | undefined
@@ -196,9 +244,10 @@ export function transport(): Promise<Transport> {
 }
 
 /** For tests: another way to the node, with no programs at its end unless it has some. */
-export function useTransport(other: Omit<Transport, 'session'> & Partial<Transport>): void {
+export function useTransport(other: Omit<Transport, 'session' | 'give'> & Partial<Transport>): void {
   const session = () => {
     throw new Error('no programs at this end')
   }
-  chosen = Promise.resolve({ session, ...other })
+  const give = () => Promise.reject(new Error('no files at this end'))
+  chosen = Promise.resolve({ session, give, ...other })
 }

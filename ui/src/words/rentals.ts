@@ -112,5 +112,25 @@ export const rentals = texts({
     'Kept {kept}, quality {quality}, manners {manners}',
     'Gehalten {kept}, Qualität {quality}, Umgang {manners}',
   ],
+  files: ['Files', 'Dateien'],
+  copyOut: ['Out of the guest: a file or a directory', 'Aus dem Gast: eine Datei oder ein Verzeichnis'],
+  copyOutHint: [
+    'A directory comes as a tar archive. For more than 1 GiB there is sublet cp.',
+    'Ein Verzeichnis kommt als tar-Archiv. Für mehr als 1 GiB gibt es sublet cp.',
+  ],
+  copyOutNow: ['Copy it here', 'Hierher kopieren'],
+  copiedOut: ['{name} is saved, {size}.', '{name} ist gespeichert, {size}.'],
+  copyIn: ['Into the guest: files of this computer', 'In den Gast: Dateien dieses Computers'],
+  copyTo: ['Directory in the guest', 'Verzeichnis im Gast'],
+  copyInNow: ['Copy them there', 'Dorthin kopieren'],
+  copiedIn: [
+    { one: '{n} file is in {place} now.', other: '{n} files are in {place} now.' },
+    { one: '{n} Datei ist jetzt in {place}.', other: '{n} Dateien sind jetzt in {place}.' },
+  ],
+  chosen: [
+    { one: '{n} file, {size}', other: '{n} files, {size}' },
+    { one: '{n} Datei, {size}', other: '{n} Dateien, {size}' },
+  ],
+  copying: ['Copying', 'Kopiert'],
   pack: ['Save proof', 'Beleg speichern'],
 })

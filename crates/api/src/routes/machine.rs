@@ -2,7 +2,9 @@
 
 use crate::door::Door;
 use crate::problem::Problem;
-use crate::shapes::{BenchmarkProgress, Doctor, Figures, Inventory, Measured, Seconds};
+use crate::shapes::{
+    BenchmarkProgress, Benchmarks, Doctor, Figures, Inventory, Measured, Measurement, Moment, Seconds,
+};
 use crate::stream::{Teller, told};
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use node::NodeHandle;
 use node::engine::benchmark;
-use node::machine::benchmark::{MeasureError, Measurement, USUAL_BUDGET, measure};
+use node::machine::benchmark::{self as machine, MeasureError, USUAL_BUDGET, measure};
 use node::machine::inventory::inventory as look_around;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,17 @@ pub async fn doctor() -> Result<Json<Doctor>, Problem> {
 #[utoipa::path(get, path = "/v1/inventory", tag = "machine", responses((status = 200, body = Inventory)))]
 pub async fn inventory(State(door): State<Door>) -> Result<Json<Inventory>, Problem> {
     blocking(move || Ok(Json(look_around(&door.node.config().data).into()))).await
+}
+
+/// How fast this computer was whenever it was measured.
+#[utoipa::path(get, path = "/v1/benchmark", tag = "machine", responses((status = 200, body = Benchmarks)))]
+pub async fn measurements(State(door): State<Door>) -> Result<Json<Benchmarks>, Problem> {
+    const MOST: usize = 100;
+    let found =
+        door.node.look(|core| tokio::task::block_in_place(|| core.store().measurements(MOST))).await??;
+    let measurements =
+        found.into_iter().map(|(at, speed)| Measurement { at: Moment(at), speed: speed.into() });
+    Ok(Json(Benchmarks { measurements: measurements.collect() }))
 }
 
 /// Measures this computer in some 20 seconds, and keeps its speed. It is cancelled when nobody reads any more.
@@ -64,7 +77,7 @@ async fn figures(
     node: &NodeHandle,
     teller: Teller<BenchmarkProgress>,
     alone: tokio::sync::OwnedSemaphorePermit,
-) -> Result<Measurement, Problem> {
+) -> Result<machine::Measurement, Problem> {
     let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
     let (cancelled, data) = (cancel.0.clone(), node.config().data.clone());
     let measured = blocking(move || {

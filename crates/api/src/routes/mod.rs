@@ -33,4 +33,5 @@ const USUAL_PAGE: usize = 100;
 fn page(limit: Option<usize>) -> usize {
     limit.unwrap_or(USUAL_PAGE).clamp(1, LONGEST_PAGE)
 }
+pub mod update;
 pub mod volume;

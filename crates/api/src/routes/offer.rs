@@ -123,6 +123,11 @@ fn can_be_lent(devices: &[model::document::LentDevice]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What would be lent if the owner named nothing.
+pub(super) async fn suggested(door: &Door, speed: &model::Speed) -> Result<model::Share, Problem> {
+    Ok(share::suggested(&look_around(door).await?, Writable::here(), speed))
+}
+
 async fn look_around(door: &Door) -> Result<Inventory, Problem> {
     let data = door.node.config().data.clone();
     blocking(move || Ok(inventory(&data))).await

@@ -12,7 +12,7 @@ pub async fn show(State(door): State<Door>) -> Result<Json<Settings>, Problem> {
     shape(&door).map(Json)
 }
 
-/// Sets it. The name, and of what there is silence, count at once; the rest when the node starts again.
+/// Sets it. The name, where releases are, and of what there is silence, count at once; the rest when the node starts again.
 #[utoipa::path(put, path = "/v1/settings", tag = "settings", request_body = SettingsWish, responses((status = 200, body = Settings)))]
 pub async fn set(
     State(door): State<Door>,

@@ -1,6 +1,7 @@
 //! Why no work comes: what was wanted, and what stood in the way.
 
 use super::basic::{Moment, Money, Resources, Seconds};
+use super::owner::Reason;
 use node::model::Prices;
 use node::{Demand as Wanted, DemandOutcome};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,11 @@ pub struct Demands {
     pub since: Moment,
     /// What there is to say, in plain words, the weightiest first.
     pub words: Vec<String>,
+    /// What keeps work away whoever asks, for programs: `not_measured`, `nothing_lent`, `owner_first`, `all_promised`,
+    /// `not_published`, `no_peer`, `not_public`.
+    pub in_the_way: Vec<String>,
+    /// Why the owner comes first, where that keeps work away.
+    pub owner: Option<Reason>,
     /// What stood in the way, the most frequent first.
     pub obstacles: Vec<Obstacle>,
     /// Each demand, the newest first; at most 512.
@@ -93,6 +99,50 @@ impl Demand {
             winning_core_price: prices.and_then(|prices| wanted.winning_core_price(prices)).map(Money::from),
         }
     }
+}
+
+/// What would have come of the demands that are kept, had this machine been lent otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhatIf {
+    /// How many would have come that did not.
+    pub comes: usize,
+    /// How many that came, or got a quote, would have come all the same.
+    pub stays: usize,
+    /// How many that came, or got a quote, would not have.
+    pub goes: usize,
+    /// What those that came, or got a quote, cost at the most, at the prices of now; none where prices cannot be added.
+    pub worth_now: Option<Money>,
+    /// What all would cost at the most that would have come.
+    pub worth: Option<Money>,
+    /// Each demand, the newest first; at most 512.
+    pub demands: Vec<Supposed>,
+}
+
+/// A demand, and what would have come of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Supposed {
+    /// As it was.
+    pub demand: Demand,
+    /// What would have come of it.
+    pub would: Would,
+    /// What an hour of it would have cost; none where it would not have come.
+    pub hourly: Option<Money>,
+    /// What would have stood in the way, as codes.
+    pub failed: Vec<String>,
+}
+
+/// What would have come of a demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Would {
+    /// It would have come, and did not.
+    Come,
+    /// It came, or got a quote, and would have all the same.
+    Stay,
+    /// It came, or got a quote, and would not have.
+    Go,
+    /// It did not come, and would not have.
+    Fail,
 }
 
 /// An obstacle in words.

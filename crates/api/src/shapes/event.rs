@@ -74,6 +74,8 @@ pub enum Event {
     People,
     /// Something was paid, received or missed.
     Payment,
+    /// Something is new of a release of Sublet.
+    Update,
     /// A peer came.
     PeerUp {
         /// Which, hexadecimal.
@@ -107,6 +109,7 @@ impl Event {
             Event::Market => "market",
             Event::People => "people",
             Event::Payment => "payment",
+            Event::Update => "update",
             Event::PeerUp { .. } => "peer_up",
             Event::PeerDown { .. } => "peer_down",
             Event::Missed { .. } => "missed",
@@ -141,6 +144,7 @@ impl From<Happened> for Event {
             Happened::Market => Event::Market,
             Happened::People => Event::People,
             Happened::Payment => Event::Payment,
+            Happened::Update => Event::Update,
             Happened::PeerUp { peer } => Event::PeerUp { peer: peer.to_string() },
             Happened::PeerDown { peer } => Event::PeerDown { peer: peer.to_string() },
         }

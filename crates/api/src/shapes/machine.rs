@@ -1,8 +1,8 @@
 //! This computer: what it has, what it can do, what works.
 
-use super::basic::Seconds;
+use super::basic::{Moment, Seconds};
 use super::offer::Speed;
-use node::machine::benchmark::{Measurement, Stage};
+use node::machine::benchmark::{Measurement as Raw, Stage};
 use node::machine::{doctor, inventory};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,6 +95,22 @@ pub struct Measured {
     pub took: Seconds,
 }
 
+/// Measurements of this computer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Benchmarks {
+    /// The newest first; at most 100.
+    pub measurements: Vec<Measurement>,
+}
+
+/// How fast this computer was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Measurement {
+    /// When.
+    pub at: Moment,
+    /// In rating units.
+    pub speed: Speed,
+}
+
 /// Raw figures of a computer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Figures {
@@ -120,8 +136,8 @@ pub struct Figures {
     pub disk_direct: bool,
 }
 
-impl From<&Measurement> for Figures {
-    fn from(measured: &Measurement) -> Figures {
+impl From<&Raw> for Figures {
+    fn from(measured: &Raw) -> Figures {
         Figures {
             kernel: measured.kernel,
             threads: measured.threads,

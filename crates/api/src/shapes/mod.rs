@@ -28,12 +28,13 @@ mod settings;
 mod settlement;
 mod stats;
 mod status;
+mod update;
 mod volume;
 
 pub use basic::{Ago, LogsWish, Mode, Moment, Money, Party, Resources, Seconds, Side};
 pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
 pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
-pub use demand::{Demand, DemandState, Demands, Obstacle, in_words as demand_words};
+pub use demand::{Demand, DemandState, Demands, Obstacle, Supposed, WhatIf, Would, in_words as demand_words};
 pub use earning::{Bucket, BucketLength, Earnings, Electricity, ElectricityWish};
 pub use event::Event;
 pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};
@@ -44,7 +45,9 @@ pub use lease::{
     Workload,
 };
 pub use ledger::{Account, Booked, Ledger, Posting, Postings};
-pub use machine::{BenchmarkProgress, Doctor, Figures, Finding, FindingState, Inventory, Measured};
+pub use machine::{
+    BenchmarkProgress, Benchmarks, Doctor, Figures, Finding, FindingState, Inventory, Measured, Measurement,
+};
 pub use network::{Network, Port, Protocol, Traffic};
 pub(crate) use offer::features;
 pub use offer::{
@@ -53,7 +56,7 @@ pub use offer::{
 };
 pub use owner::{
     Answer, Busy, Customs, Hot, InUse, Lending, LowCharge, Owner, OwnerState, Pause, Policy as OwnerPolicy,
-    Programs, Reason, RuleStanding, RuleState, Schedule, facts, ranges, read_range,
+    Programs, Reason, RuleSight, RuleStanding, RuleState, Schedule, facts, ranges, read_range,
 };
 pub use peer::{Dial, Met, Path, Peer, Peers};
 pub use people::{
@@ -68,6 +71,7 @@ pub use settings::{Notice, Settings, SettingsWish};
 pub use settlement::{Payment, PaymentAnswer, PaymentState, PaymentWish, Payments};
 pub use stats::{GuestProcess, GuestProcesses, Stats, StatsLimits, StatsSample};
 pub use status::{RecordChecked, Status};
+pub use update::{Update, UpdateDecision, UpdatePackage, UpdateProgress, UpdateWish, Updates};
 pub use volume::{
     HostedVolume, RentedVolume, SnapshotWish, Volume, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen,
     Volumes,

@@ -79,6 +79,8 @@ pub struct RuleState {
     pub rule: String,
     /// What is seen now, or why nothing is, in words.
     pub seen: String,
+    /// What is seen now, in numbers; none where nothing is.
+    pub sight: Option<RuleSight>,
     /// Who told: the source's name.
     pub source: Option<String>,
     /// Since when it holds.
@@ -87,6 +89,38 @@ pub struct RuleState {
     pub until: Option<Moment>,
     /// What would follow if only this held, in words.
     pub would: String,
+}
+
+/// What is seen of a kind of reason: of these what belongs to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleSight {
+    /// Whether it is so: on battery, metered, a program fills the screen.
+    pub is_so: Option<bool>,
+    /// The battery's charge, or what the owner's programs use of all cores.
+    pub percent: Option<u16>,
+    /// The temperature.
+    pub celsius: Option<i16>,
+    /// For how long keyboard and mouse were left alone.
+    pub alone: Option<Seconds>,
+    /// Which of the programs run that come first.
+    pub programs: Option<Vec<String>>,
+}
+
+impl RuleSight {
+    fn of(presence: &Presence, kind: ReasonKind) -> RuleSight {
+        let nothing = RuleSight::default();
+        match kind {
+            ReasonKind::Never | ReasonKind::Paused | ReasonKind::OutsideSchedule => nothing,
+            ReasonKind::OnBattery => RuleSight { is_so: presence.on_battery, ..nothing },
+            ReasonKind::LowCharge => RuleSight { percent: presence.charge.map(u16::from), ..nothing },
+            ReasonKind::Hot => RuleSight { celsius: presence.celsius, ..nothing },
+            ReasonKind::Metered => RuleSight { is_so: presence.metered, ..nothing },
+            ReasonKind::FullScreen => RuleSight { is_so: presence.full_screen, ..nothing },
+            ReasonKind::Program => RuleSight { programs: presence.programs.clone(), ..nothing },
+            ReasonKind::InUse => RuleSight { alone: presence.idle.map(Seconds), ..nothing },
+            ReasonKind::Busy => RuleSight { percent: presence.busy.map(u16::from), ..nothing },
+        }
+    }
 }
 
 /// How a kind of reason stands.
@@ -465,6 +499,10 @@ fn rule(
             Some(Sight::Told { .. }) if watched => sighted(&seen.presence, kind),
             Some(Sight::Unknown { why }) if watched => why.clone(),
             Some(_) | None => String::new(),
+        },
+        sight: match sight {
+            Some(Sight::Told { .. }) if watched => Some(RuleSight::of(&seen.presence, kind)),
+            Some(_) | None => None,
         },
         source: match sight {
             Some(Sight::Told { source }) if watched => Some(source.clone()),

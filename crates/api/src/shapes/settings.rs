@@ -1,5 +1,6 @@
 //! What the owner has set for this node.
 
+use node::model::DeviceId;
 use node::{Notice as Told, Settings as Set};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -20,18 +21,39 @@ pub struct Settings {
     pub upnp: bool,
     /// Whether to carry others' connections.
     pub relay: bool,
+    /// Where releases of Sublet are: a file, or an https:// address; empty: nothing looks for them.
+    pub releases: String,
+    /// Keys whose word on releases counts, hexadecimal; none: those that this program was built with.
+    #[schema(value_type = Vec<String>)]
+    pub release_keys: Vec<DeviceId>,
+    /// Whether previews are taken too.
+    pub previews: bool,
     /// Of what the desktop app does not tell its owner outside of its window.
     pub silent: BTreeSet<Notice>,
-    /// Whether some of it counts only when the node starts again. The name, and of what there is silence, count at once.
+    /// Whether some of it counts only when the node starts again. The name, where releases are, and of what there is silence, count
+    /// at once.
     pub restart_needed: bool,
 }
 
 impl Settings {
     /// As they are set.
     pub fn of(set: Set, restart_needed: bool) -> Settings {
-        let Set { name, listen, bootstrap, mdns, upnp, relay, silent } = set;
+        let Set { name, listen, bootstrap, mdns, upnp, relay, releases, release_keys, previews, silent } =
+            set;
         let silent = silent.into_iter().map(Notice::from).collect();
-        Settings { name, listen, bootstrap, mdns, upnp, relay, silent, restart_needed }
+        Settings {
+            name,
+            listen,
+            bootstrap,
+            mdns,
+            upnp,
+            relay,
+            releases,
+            release_keys,
+            previews,
+            silent,
+            restart_needed,
+        }
     }
 }
 
@@ -53,6 +75,8 @@ pub enum Notice {
     Unreachable,
     /// The disk is nearly full.
     DiskLow,
+    /// A new version can be had.
+    Update,
 }
 
 impl From<Told> for Notice {
@@ -65,6 +89,7 @@ impl From<Told> for Notice {
             Told::ScoreFalling => Notice::ScoreFalling,
             Told::Unreachable => Notice::Unreachable,
             Told::DiskLow => Notice::DiskLow,
+            Told::Update => Notice::Update,
         }
     }
 }
@@ -79,6 +104,7 @@ impl From<Notice> for Told {
             Notice::ScoreFalling => Told::ScoreFalling,
             Notice::Unreachable => Told::Unreachable,
             Notice::DiskLow => Told::DiskLow,
+            Notice::Update => Told::Update,
         }
     }
 }
@@ -99,6 +125,13 @@ pub struct SettingsWish {
     pub upnp: Option<bool>,
     /// Whether to carry others' connections.
     pub relay: Option<bool>,
+    /// Where releases of Sublet are: a file, or an https:// address; empty: nothing looks for them.
+    pub releases: Option<String>,
+    /// Keys whose word on releases counts, hexadecimal; none: those that this program was built with.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub release_keys: Option<Vec<DeviceId>>,
+    /// Whether previews are taken too.
+    pub previews: Option<bool>,
     /// Of what the desktop app does not tell its owner outside of its window.
     pub silent: Option<BTreeSet<Notice>>,
 }
@@ -113,6 +146,9 @@ impl SettingsWish {
             mdns: self.mdns.unwrap_or(set.mdns),
             upnp: self.upnp.unwrap_or(set.upnp),
             relay: self.relay.unwrap_or(set.relay),
+            releases: self.releases.unwrap_or(set.releases),
+            release_keys: self.release_keys.unwrap_or(set.release_keys),
+            previews: self.previews.unwrap_or(set.previews),
             silent: self.silent.map_or(set.silent, |kinds| kinds.into_iter().map(Told::from).collect()),
         }
     }

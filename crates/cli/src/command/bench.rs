@@ -4,8 +4,18 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::INTERRUPTED;
 use crate::interrupt::Interrupt;
+use crate::show::{Table, moment};
 use crate::show::{bar, bytes, fields, time};
-use api::shapes::{BenchmarkProgress, Measured};
+use api::shapes::{BenchmarkProgress, Benchmarks, Measured};
+use clap::Args;
+
+/// Whether to measure.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Do not measure, but list what was measured before.
+    #[arg(long)]
+    history: bool,
+}
 
 /// The stages, in their order.
 const STAGES: [(&str, &str); 7] = [
@@ -21,8 +31,12 @@ const STAGES: [(&str, &str); 7] = [
 /// Parts of a stage on the bar.
 const PARTS: u64 = 100;
 
-/// Measures, unless it is interrupted.
-pub async fn run(desk: &Desk<'_>) -> Done {
+/// Measures, unless it is interrupted; or lists what was measured.
+pub async fn run(desk: &Desk<'_>, args: &BenchArgs) -> Done {
+    if args.history {
+        let before = desk.client.benchmarks().await?;
+        return desk.out.either(&before, || history(desk, &before)).map(|()| 0);
+    }
     let bar = bar(STAGES.len() as u64 * PARTS);
     let mut interrupt = Interrupt::listen()?;
     let measuring = desk.client.benchmark().await?;
@@ -42,6 +56,19 @@ pub async fn run(desk: &Desk<'_>) -> Done {
     };
     bar.finish_and_clear();
     desk.out.either(&measured, || story(&measured)).map(|()| 0)
+}
+
+fn history(desk: &Desk<'_>, before: &Benchmarks) -> String {
+    if before.measurements.is_empty() {
+        return "this computer was not measured yet: `sublet bench`".to_owned();
+    }
+    let mut table = Table::new(&["MEASURED", ">ONE CORE", ">ALL CORES", ">MEMORY", ">DISK"]);
+    for one in &before.measurements {
+        let units = [one.speed.core, one.speed.cores, one.speed.memory, one.speed.disk];
+        let [core, cores, memory, disk] = units.map(|units| units.to_string());
+        table.row([moment(one.at), core, cores, memory, disk]);
+    }
+    table.text(|head| desk.out.head(head))
 }
 
 fn story(measured: &Measured) -> String {

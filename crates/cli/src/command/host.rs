@@ -73,7 +73,7 @@ pub async fn run(desk: &Desk<'_>, args: HostArgs) -> Done {
         mdns: set.mdns && !args.no_mdns,
         upnp: set.upnp || args.upnp,
         relay: set.relay || args.relay,
-        silent: set.silent,
+        ..set
     };
     let doors = Doors { port: args.port, dashboard: args.dashboard || args.lan.is_some(), lan: args.lan };
     let config = Config { runtime: args.runtime, ..Config::with(settings, desk.data.clone()) };

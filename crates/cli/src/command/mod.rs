@@ -56,14 +56,14 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
     let desk = Desk { client: Client::of(&data), data, out };
     match cli.command {
         Command::Host(args) => host::run(&desk, args).await,
-        Command::Bench => bench::run(&desk).await,
+        Command::Bench(args) => bench::run(&desk, &args).await,
         Command::Selftest(args) => selftest::run(&desk, args).await,
         Command::Offer(args) => offer::run(&desk, args).await,
         Command::Pause(args) => owner::pause(&desk, args).await,
         Command::Resume => owner::resume(&desk).await,
         Command::Policy(args) => owner::policy(&desk, args).await,
         Command::Power(args) => power::run(&desk, args).await,
-        Command::Why(args) => why::run(&desk, &args).await,
+        Command::Why(args) => why::run(&desk, args).await,
         Command::Market(args) => market::run(&desk, args).await,
         Command::Run(args) => run::run(&desk, args).await,
         Command::Ps(args) => ps::ps(&desk, &args).await,

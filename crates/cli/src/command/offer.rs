@@ -86,7 +86,7 @@ struct SetArgs {
 
 /// To whom.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Audience {
+pub(super) enum Audience {
     /// Whoever sees it.
     Everyone,
     /// People you know: `sublet invite` makes somebody known.
@@ -104,7 +104,7 @@ impl From<Audience> for api::shapes::Audience {
 
 #[derive(Args, Debug)]
 #[group(multiple = true)]
-struct PriceArgs {
+pub(super) struct PriceArgs {
     /// For nothing.
     #[arg(long, conflicts_with_all = ["barter", "rent"])]
     gift: bool,
@@ -182,7 +182,7 @@ fn wish(args: SetArgs, now: &MyOffer) -> ShareWish {
 }
 
 /// The three prices, if one of them was named.
-fn wished_prices(args: PriceArgs, now: &Prices) -> Option<Prices> {
+pub(super) fn wished_prices(args: PriceArgs, now: &Prices) -> Option<Prices> {
     let eighth = |core: &Money| Money { micros: core.micros / 8, ..core.clone() };
     let (core, memory, disk) = match (&args.barter, &args.rent, now) {
         _ if args.gift => return Some(Prices::Gift),

@@ -306,6 +306,7 @@ impl Attached<'_> {
             | Event::Market
             | Event::People
             | Event::Payment
+            | Event::Update
             | Event::PeerUp { .. }
             | Event::PeerDown { .. } => Ok(()),
         }

@@ -4,6 +4,7 @@ use crate::Done;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::show::fields;
+use api::node::model::DeviceId;
 use api::shapes::{Notice, Settings, SettingsWish};
 use clap::{Args, Subcommand};
 use serde_json::{Value, from_value, to_value};
@@ -44,8 +45,18 @@ struct SetArgs {
     /// Whether to carry the connections of peers that cannot be called.
     #[arg(long, value_name = "YES")]
     relay: Option<bool>,
+    /// Where releases of Sublet are, to be looked for every six hours: a file, or an https:// address; an empty one: nowhere.
+    #[arg(long, value_name = "FILE|URL")]
+    releases: Option<String>,
+    /// Take releases by this key, rather than by those that this program was built with; may be given several times; an empty
+    /// one: by those again.
+    #[arg(long, value_name = "KEY")]
+    release_key: Option<Vec<String>>,
+    /// Whether to take previews too.
+    #[arg(long, value_name = "YES")]
+    previews: Option<bool>,
     /// Of what the desktop app does not tell you outside of its window: guest_arrived, guest_paused, lease_ending, paid,
-    /// score_falling, unreachable, disk_low; may be given several times; an empty one: it tells of all. Counts at once.
+    /// score_falling, unreachable, disk_low, update; may be given several times; an empty one: it tells of all. Counts at once.
     #[arg(long, value_name = "KIND")]
     silent: Option<Vec<String>>,
 }
@@ -63,6 +74,9 @@ pub async fn run(desk: &Desk<'_>, args: SettingsArgs) -> Done {
                 mdns: args.mdns,
                 upnp: args.upnp,
                 relay: args.relay,
+                releases: args.releases,
+                release_keys: args.release_key.map(keys).transpose()?,
+                previews: args.previews,
                 silent: args.silent.map(kinds).transpose()?,
             };
             desk.client.set_settings(&wish).await?
@@ -76,6 +90,11 @@ fn kinds(names: Vec<String>) -> Result<BTreeSet<Notice>, Failure> {
         from_value(Value::String(name.replace('-', "_"))).map_err(|error| Failure::misused(error.to_string()))
     };
     names.into_iter().filter(|name| !name.is_empty()).map(kind).collect()
+}
+
+fn keys(names: Vec<String>) -> Result<Vec<DeviceId>, Failure> {
+    let key = |name: String| name.parse().map_err(|error| Failure::misused(format!("`{name}`: {error}")));
+    names.into_iter().filter(|name| !name.is_empty()).map(key).collect()
 }
 
 /// As it is written when it is set.
@@ -100,6 +119,9 @@ fn story(settings: &Settings) -> String {
         ("looks around the local network", yes(settings.mdns)),
         ("asks the router for a port", yes(settings.upnp)),
         ("carries others' connections", yes(settings.relay)),
+        ("looks for releases at", settings.releases.clone()),
+        ("takes them by", settings.release_keys.iter().map(DeviceId::short).collect::<Vec<_>>().join("\n")),
+        ("takes previews", yes(settings.previews)),
         ("the desktop app tells of", told),
     ]);
     format!("{shown}{restart}")

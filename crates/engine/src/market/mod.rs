@@ -3,10 +3,12 @@
 mod book;
 mod price;
 mod search;
+mod suppose;
 
 pub use book::{Book, Learned, Listing};
 pub use price::{keeping, rate};
 pub use search::{Found, Match, Miss, NearMiss, Query, Weight, search};
+pub use suppose::{Past, suppose};
 
 use crate::effect::Effect;
 use crate::input::Owner;

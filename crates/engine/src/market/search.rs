@@ -221,7 +221,7 @@ fn judge(listing: &Listing, state: &State, query: &Query) -> Result<(Rate, Weigh
 }
 
 /// A gift keeps to any cap; otherwise currencies must be the same to be compared.
-fn too_dear(rate: Rate, cap: Rate) -> Option<Miss> {
+pub(super) fn too_dear(rate: Rate, cap: Rate) -> Option<Miss> {
     if rate.hourly.micros == 0 {
         return None;
     }
