@@ -129,8 +129,7 @@ pub async fn api_put(bridge: State<'_, Bridge>, id: u64, path: String) -> Result
     bridge.uploads().insert(id, pieces);
     let archive = futures::stream::poll_fn(move |context| waiting.poll_recv(context));
     let giving = async {
-        let passed =
-            bridge.house.passage().give(&path, archive).await.map_err(|error| told(&error))?;
+        let passed = bridge.house.passage().give(&path, archive).await.map_err(|error| told(&error))?;
         Ok(Answer { status: passed.status, body: passed.text().await.map_err(|error| told(&error))? })
     };
     let answer = tokio::select! {

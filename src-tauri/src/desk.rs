@@ -136,6 +136,7 @@ async fn follow(app: &AppHandle, client: &Client, mut events: Events) {
 fn concerns(event: &Event) -> bool {
     match event {
         Event::Lease { .. }
+        | Event::Health { .. }
         | Event::Receipt { .. }
         | Event::Renewal { .. }
         | Event::Ending { .. }

@@ -7,8 +7,8 @@
 use crate::tray::view::Reason;
 use crate::words::{self, Language};
 use api::shapes::{
-    Inventory, Lease, LeaseState, Moment, Money, Notice, Owner, OwnerState, Party, Payment, PaymentState,
-    Payments, Side, Status,
+    HealthState, Inventory, Lease, LeaseState, Moment, Money, Notice, Owner, OwnerState, Party, Payment,
+    PaymentState, Payments, Side, Status,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -59,6 +59,7 @@ enum Thing {
     Guest { who: String },
     Paused { why: Reason, guests: usize },
     Ending { who: String, time: String },
+    Unwell { who: String },
     Paid { who: String, amount: Money, stands: Stands },
     Falling { who: String, time: String, reason: String },
     Alone,
@@ -135,6 +136,12 @@ impl Sight {
             // Made longer, it ends another time.
             let thing = Thing::Ending { who: who.clone(), time: time(&over) };
             self.add(Notice::LeaseEnding, format!("{} {over}", lease.id), thing);
+        }
+        let unwell = lease.health.as_ref().filter(|health| health.state == HealthState::Unhealthy);
+        if let Some(health) = unwell.filter(|_| lease.side == Side::Tenant) {
+            // Well in between, it is news again.
+            let key = format!("{} {}", lease.id, health.since);
+            self.add(Notice::GuestUnwell, key, Thing::Unwell { who: who.clone() });
         }
         let soon = Moment(now.0 + FALLS_WITHIN.into());
         if let Some(blame) = lease.blame.as_ref().filter(|blame| blame.at <= soon) {
@@ -252,6 +259,7 @@ impl News {
 fn is_told_at_first(topic: Notice) -> bool {
     match topic {
         Notice::LeaseEnding
+        | Notice::GuestUnwell
         | Notice::ScoreFalling
         | Notice::Unreachable
         | Notice::DiskLow
@@ -266,6 +274,7 @@ fn has_happened(topic: Notice) -> bool {
         Notice::GuestArrived | Notice::Paid => true,
         Notice::GuestPaused
         | Notice::LeaseEnding
+        | Notice::GuestUnwell
         | Notice::ScoreFalling
         | Notice::Unreachable
         | Notice::DiskLow
@@ -277,8 +286,12 @@ fn has_happened(topic: Notice) -> bool {
 fn silence_after(topic: Notice) -> Duration {
     Duration::from_secs(match topic {
         Notice::GuestArrived | Notice::LeaseEnding | Notice::Paid | Notice::ScoreFalling => 60,
-        // They come and go with the owner's hands and the charger.
-        Notice::GuestPaused | Notice::Unreachable | Notice::DiskLow | Notice::Update => 10 * 60,
+        // They come and go: with the owner's hands, the charger, a guest that is begun again.
+        Notice::GuestPaused
+        | Notice::GuestUnwell
+        | Notice::Unreachable
+        | Notice::DiskLow
+        | Notice::Update => 10 * 60,
     })
 }
 
@@ -308,6 +321,10 @@ fn telling(things: &[Thing], language: Language) -> Option<Telling> {
             (language.count(words::ENDING, 1, &[]), ends, "rentals")
         }
         (Thing::Ending { .. }, n) => (language.count(words::ENDING, n, &[]), names(things), "rentals"),
+        (Thing::Unwell { .. }, n) => {
+            let on = language.fill(words::UNWELL_ON, &[("who", &names(things))]);
+            (language.count(words::UNWELL, n, &[]), on, "rentals")
+        }
         (Thing::Paid { who, amount, stands }, 1) => {
             let (title, text) = match stands {
                 Stands::Claimed => (words::CLAIMED, words::HAS_IT_COME),
@@ -343,6 +360,7 @@ fn names(things: &[Thing]) -> String {
     let who = things.iter().filter_map(|thing| match thing {
         Thing::Guest { who }
         | Thing::Ending { who, .. }
+        | Thing::Unwell { who }
         | Thing::Paid { who, .. }
         | Thing::Falling { who, .. } => Some(who.as_str()),
         Thing::Paused { .. } | Thing::Alone | Thing::DiskLow { .. } | Thing::Update { .. } => None,
@@ -558,6 +576,22 @@ mod tests {
         assert_eq!(looks.at(&ending("15:20"))[0].text, "Bo: until 15:20");
         assert_eq!(looks.after(MINUTE, &ending("15:20")), []);
         assert_eq!(looks.after(MINUTE, &ending("16:20"))[0].text, "Bo: until 16:20");
+    }
+
+    #[test]
+    fn a_guest_that_is_not_well_is_told_of_each_time_and_not_too_often() {
+        let unwell = |since: &str| {
+            let mut sight = met();
+            sight.add(Notice::GuestUnwell, since.to_owned(), Thing::Unwell { who: "Bo".to_owned() });
+            sight
+        };
+        let mut looks = Looks::begun();
+        let told = looks.at(&unwell("15:20"));
+        assert_eq!(titles(&told), ["A guest of yours is unhealthy"]);
+        assert!(told[0].text.starts_with("On Bo") && told[0].page == "rentals");
+        assert_eq!(looks.after(MINUTE, &met()), []);
+        assert_eq!(looks.after(MINUTE, &unwell("15:22")), [], "it comes and goes");
+        assert_eq!(looks.after(10 * MINUTE, &unwell("15:22")).len(), 1);
     }
 
     #[test]

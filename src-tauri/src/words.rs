@@ -61,6 +61,14 @@ pub const ENDING: Count = [
     ["Eine Miete ist fast um", "{n} Mieten sind fast um"],
 ];
 pub const ENDS: Text = ["{who}: until {time}", "{who}: bis {time}"];
+pub const UNWELL: Count = [
+    ["A guest of yours is unhealthy", "{n} guests of yours are unhealthy"],
+    ["Ein Gast von dir ist ungesund", "{n} Gäste von dir sind ungesund"],
+];
+pub const UNWELL_ON: Text = [
+    "On {who}. Its page tells what its checks say.",
+    "Bei {who}. Was seine Prüfungen sagen, steht auf seiner Seite.",
+];
 pub const CLAIMED: Text =
     ["{who} says that {amount} was paid", "{who} hat nach eigenen Worten {amount} bezahlt"];
 pub const HAS_IT_COME: Text =

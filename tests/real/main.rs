@@ -7,6 +7,7 @@ use api::node::machine::image::{Digest, Platform};
 mod devices;
 mod faults;
 mod fetching;
+mod health;
 mod house;
 mod inside;
 mod kills;

@@ -71,7 +71,9 @@ async fn a_guest_is_watched_listed_and_waited_for() {
 
     let stopped = tenant(&["stop", id]);
     assert_eq!(stopped.code, Some(0), "{}", stopped.err);
-    tenant(&["wait", id]).is_refusal(1, &["no exit code"]);
+    // Asked by TERM, its shell ends by `exit` in the trap, with the code of what it waited for.
+    let waited = tenant(&["wait", id]);
+    assert_eq!((waited.code, waited.out.as_str()), (Some(143), "143\n"), "{}", waited.err);
     assert_eq!(lines(&tenant(&["ps", "-q", "--filter", "state=ended"])), [id]);
     tenant(&["stats", id]).is_refusal(1, &[]);
 

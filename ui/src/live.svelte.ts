@@ -160,7 +160,7 @@ export const status = new Live<Status>(async () => {
 })
 refreshers.add(status.stale)
 hear(({ event }) => {
-  if (event !== 'fetching' && event !== 'receipt') status.stale()
+  if (event !== 'fetching' && event !== 'receipt' && event !== 'health') status.stale()
 })
 
 /** Calls at an interval while the page is seen: for what no event tells, such as time. */

@@ -298,6 +298,24 @@ test('a secret is typed once, reaches the guest, and is shown by its name alone'
   await page.close()
 })
 
+test('a guest that is not well says so, and why', { timeout: 180_000 }, async () => {
+  const check = { command: ['sh', '-c', 'echo looking; test -e /tmp/well'], interval: 1, retries: 2 }
+  const lease = await pair.rent('mkdir -p /tmp; sleep 8; echo > /tmp/well; sleep 600', {
+    options: { health: { check } },
+  })
+  const { page, wrong } = await open()
+  await visit(page, tenant.url, `rentals/${lease.id}`)
+  await page.getByText('Unhealthy').first().waitFor()
+  await page.getByText('looking', { exact: true }).waitFor()
+  await page.getByText(/checks? in a row have failed|check has failed/).waitFor()
+  assert.deepEqual(await violations(page), [])
+  await page.screenshot({ path: '/tmp/tenant-health.png' })
+  await page.getByText('Healthy', { exact: true }).waitFor()
+  assert.deepEqual(wrong, [])
+  await pair.tenant.ask('DELETE', `/v1/leases/${lease.id}`)
+  await page.close()
+})
+
 test('thresholds and electricity are the owner’s to say', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'share')

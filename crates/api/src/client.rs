@@ -281,6 +281,11 @@ impl Client {
         self.get(&format!("/v1/leases/{}/wait?within=60", escape(id))).await
     }
 
+    /// A lease once it is known whether its guest is well, or it has ended; or as it is after a minute.
+    pub async fn wait_for_health(&self, id: &str) -> Result<Lease, ClientError> {
+        self.get(&format!("/v1/leases/{}/wait?within=60&until=healthy", escape(id))).await
+    }
+
     /// Ends a lease.
     pub async fn stop(&self, id: &str) -> Result<Lease, ClientError> {
         self.sent(Method::DELETE, &format!("/v1/leases/{}", escape(id)), &()).await

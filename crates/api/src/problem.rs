@@ -163,7 +163,7 @@ fn status(error: &Error) -> StatusCode {
         | Error::Cancelled => StatusCode::CONFLICT,
         Error::Update(error) => update_status(error),
         Error::NotOurGuest(_) => StatusCode::FORBIDDEN,
-        Error::Setting(_) | Error::SecretSize { .. } | Error::SecretsSize { .. } => {
+        Error::Setting(_) | Error::NoHealthCommand | Error::SecretSize { .. } | Error::SecretsSize { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         Error::Key(VaultError::WrongPassphrase | VaultError::ShortPassphrase | VaultError::Words(_)) => {

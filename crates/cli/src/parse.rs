@@ -24,9 +24,20 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 /// `90s`, `5m`, `2h`, `7d`, `1h 30m`.
 pub fn time(text: &str) -> Result<Seconds, String> {
-    let wrong = || format!("`{text}` is no time: write for example 90s, 5m, 2h or 7d");
-    let time = humantime::parse_duration(text).map_err(|_| wrong())?;
-    if time.is_zero() { Err(wrong()) } else { Ok(Seconds(Span::from(time))) }
+    match time_or_nought(text)? {
+        Seconds(Span::ZERO) => Err(no_time(text)),
+        time => Ok(time),
+    }
+}
+
+/// The same, or `0s`.
+pub fn time_or_nought(text: &str) -> Result<Seconds, String> {
+    let time = humantime::parse_duration(text).map_err(|_| no_time(text))?;
+    Ok(Seconds(Span::from(time)))
+}
+
+fn no_time(text: &str) -> String {
+    format!("`{text}` is no time: write for example 90s, 5m, 2h or 7d")
 }
 
 /// `18:30`, the next time that the clocks of this machine show it; or `2026-07-31T18:30:00Z`.

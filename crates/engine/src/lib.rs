@@ -12,6 +12,7 @@
 pub mod benchmark;
 pub mod capacity;
 pub mod effect;
+pub mod health;
 pub mod input;
 pub mod lease;
 pub mod ledger;

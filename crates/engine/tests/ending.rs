@@ -52,7 +52,7 @@ fn a_host_that_vanishes_is_owed_what_was_signed() {
 fn the_last_word_of_a_host_that_vanishes_is_its_reason() {
     let mut world = World::of(1);
     let lease = world.running();
-    let end = End { lease, side: Side::Host, reason: EndReason::GuestLost, issued: world.now };
+    let end = End { lease, side: Side::Host, reason: EndReason::GuestLost, code: None, issued: world.now };
     let end = person(HOST as u8).key.sign(&end).unwrap();
     world.say(HOST, TENANT, Request::End(end.unverified()));
     world.vanish(HOST);
@@ -142,6 +142,26 @@ fn a_tenant_stops_wherever_the_lease_stands() {
 }
 
 #[test]
+fn both_know_with_which_code_a_program_ended_that_was_stopped() {
+    let (mut world, lease) = stuck_in("running");
+    world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
+    world.ended(lease);
+    assert!(world.both(lease, |lease| lease.exit_code() == Some(143)), "{}", world.picture());
+    // One that ended by itself says it in the reason, and once.
+    let mut world = World::of(1);
+    world.nodes[HOST].machine.program = Some((Span::seconds(5), 7));
+    let lease = world.running();
+    world.ended(lease);
+    assert!(world.both(lease, |lease| lease.exit_code() == Some(7)));
+    assert!(world.both(lease, |lease| lease.ends.values().all(|end| end.code.is_none())));
+    // And one that never ran has none.
+    let (mut world, lease) = stuck_in("starting");
+    world.tenant(TENANT, Tenant::Stop(lease)).unwrap();
+    world.ended(lease);
+    assert!(world.both(lease, |lease| lease.exit_code().is_none()));
+}
+
+#[test]
 fn an_owner_stops_wherever_the_lease_stands() {
     for phase in ["fetching", "starting", "running", "frozen"] {
         let (mut world, lease) = stuck_in(phase);
@@ -161,7 +181,7 @@ fn only_the_parties_end_a_lease() {
     let mut world = World::of(2);
     let lease = world.running();
     let end = |side, signer: usize, world: &World| {
-        let end = End { lease, side, reason: EndReason::TenantStopped, issued: world.now };
+        let end = End { lease, side, reason: EndReason::TenantStopped, code: None, issued: world.now };
         Request::End(person(signer as u8).key.sign(&end).unwrap().unverified())
     };
     let strange = end(Side::Tenant, OTHER, &world);
@@ -179,7 +199,7 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
         let mut world = World::of(1);
         let lease = world.deal(TENANT, AskTerms { term: Span::hours(1), ..wish() });
         world.until(Span::minutes(1), |world| world.both(lease, |lease| lease.phase == Phase::Running));
-        let end = End { lease, side: Side::Host, reason, issued: world.now };
+        let end = End { lease, side: Side::Host, reason, code: None, issued: world.now };
         let end = person(HOST as u8).key.sign(&end).unwrap();
         world.say(HOST, TENANT, Request::End(end.unverified()));
         let standing = Standing {
@@ -188,6 +208,7 @@ fn a_host_cannot_pass_its_own_doing_off_as_another_s() {
             started: None,
             fetched: None,
             detail: String::new(),
+            health: None,
         };
         world.say(HOST, TENANT, Request::Standing(standing));
         let ended = Phase::Ended(EndReason::OwnerStopped);

@@ -311,7 +311,8 @@ fn old_news_never_moves_a_lease_back() {
     let mut world = World::of(1);
     let lease = world.running();
     let tell = |world: &mut World, phase| {
-        let standing = Standing { lease, phase, started: None, fetched: None, detail: String::new() };
+        let standing =
+            Standing { lease, phase, started: None, fetched: None, detail: String::new(), health: None };
         assert_eq!(world.say(HOST, TENANT, Request::Standing(standing)), Response::Done);
         world.lease(TENANT, lease).phase
     };
@@ -335,7 +336,8 @@ fn news_of_a_lease_comes_from_its_host() {
     let mut world = World::of(2);
     let lease = world.running();
     let phase = Phase::Ended(EndReason::OwnerStopped);
-    let standing = Standing { lease, phase, started: None, fetched: None, detail: String::new() };
+    let standing =
+        Standing { lease, phase, started: None, fetched: None, detail: String::new(), health: None };
     assert_eq!(code(world.say(OTHER, TENANT, Request::Standing(standing))), "unknown_lease");
     assert_eq!(code(world.say(OTHER, HOST, Request::Where { lease })), "unknown_lease");
     assert_eq!(world.lease(TENANT, lease).phase, Phase::Running);

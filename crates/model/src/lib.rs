@@ -13,6 +13,7 @@ pub mod amount;
 pub mod contact;
 pub mod document;
 pub mod envelope;
+pub mod health;
 pub mod hidden;
 pub mod id;
 pub mod message;

@@ -7,6 +7,7 @@ use crate::amount::Rate;
 use crate::document::{Ask, End, Greeting, ImageDigest, Lease, Quote, Rating, Renewal, Settlement, Tick};
 use crate::document::{Offer, require};
 use crate::envelope::{Invalid, Unverified};
+use crate::health::Health;
 use crate::id::{Id, ObjectId};
 use crate::phase::Phase;
 use crate::resources::Resources;
@@ -107,6 +108,9 @@ pub struct Standing {
     pub fetched: Option<(u64, u64)>,
     /// What went wrong, in words, where it did: at most 500 bytes.
     pub detail: String,
+    /// Whether the guest is well, where that is looked after. In a [`Request`] it is the news, and nothing else is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What somebody wanted who looked at an offer and asked elsewhere: so that a host learns why no work comes.

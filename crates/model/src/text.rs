@@ -2,9 +2,18 @@
 
 /// What such text is made of, where it is not: `most` bytes of it at most, and none of its control characters.
 pub fn plain(text: &str, most: usize) -> String {
-    let mut plain: String = text.chars().filter(|c| !c.is_control()).take(most).collect();
-    plain.truncate(plain.floor_char_boundary(most));
-    plain
+    first(text.chars().filter(|c| !c.is_control()), most)
+}
+
+/// The same, of several lines.
+pub fn plain_lines(text: &str, most: usize) -> String {
+    first(text.trim_end().chars().filter(|c| *c == '\n' || !c.is_control()), most)
+}
+
+fn first(text: impl Iterator<Item = char>, most: usize) -> String {
+    let mut first: String = text.take(most).collect();
+    first.truncate(first.floor_char_boundary(most));
+    first
 }
 
 /// Whether it is such text already.
@@ -20,6 +29,7 @@ mod tests {
     fn a_stranger_s_words_draw_nothing_over_a_terminal() {
         assert_eq!(plain("no \x1b[2Jprogram\n", 100), "no [2Jprogram");
         assert_eq!(plain("\u{9b}2J\r\t\0", 100), "2J");
+        assert_eq!(plain_lines("one\r\n\x1b[2Jtwo\n\n", 100), "one\n[2Jtwo");
         for most in 0..12 {
             let plain = plain("grün\n grün grün", most);
             assert!(is_plain(&plain, most) && plain.len() + 1 >= most, "{most}: {plain:?}");

@@ -61,12 +61,13 @@ fn old_documents_mean_the_same() {
     document(&old, "tick-by-tenant", examples::receipt(1).second_signed());
     document(&old, "renewal", examples::renewal().first_signed());
     document(&old, "end", &examples::end());
+    document(&old, "end-of-stopped", &examples::end_of_stopped());
     document(&old, "rating", &examples::rating());
     document(&old, "invite", &examples::invite());
     document(&old, "greeting", &examples::greeting());
     document(&old, "settlement", examples::settlement().first_signed());
     document(&old, "release", &examples::release());
-    let tested = 20;
+    let tested = 21;
     assert_eq!(old.keys().filter(|name| name.starts_with("document/")).count(), tested);
 }
 

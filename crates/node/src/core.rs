@@ -8,6 +8,7 @@ use crate::{Error, Event, Fault};
 use engine::{Engine, Input, Reply};
 use machine::image::Digest;
 use machine::presence::Seen;
+use model::health::Health;
 use model::{Id, Lease, PeerKey, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use store::Store;
@@ -32,6 +33,8 @@ pub struct Core {
     pub(crate) outbox: Outbox,
     /// Images on their way here: bytes that are there, and bytes in all.
     pub(crate) fetching: BTreeMap<Id<Lease>, (u64, u64)>,
+    /// Whether guests are well: those here, as they were seen, and those elsewhere, as their hosts say.
+    pub(crate) health: BTreeMap<Id<Lease>, Health>,
     /// Hosts that do not answer, since when.
     pub(crate) silent: BTreeMap<PeerKey, Timestamp>,
     /// Where we are reached.
@@ -81,6 +84,11 @@ impl Core {
     /// How far the image of a lease has come: bytes that are there, and bytes in all.
     pub fn fetching(&self, lease: Id<Lease>) -> Option<(u64, u64)> {
         self.fetching.get(&lease).copied()
+    }
+
+    /// Whether the guest of a lease is well, where that is looked after.
+    pub fn health(&self, lease: Id<Lease>) -> Option<&Health> {
+        self.health.get(&lease)
     }
 
     /// The images of leases that are not over.

@@ -80,6 +80,9 @@ pub enum Error {
     /// About a release of Sublet.
     #[error(transparent)]
     Update(#[from] UpdateError),
+    /// The health check has no command, and neither has the image.
+    #[error("nothing says how to check whether the guest is well: its image has no health check of its own")]
+    NoHealthCommand,
     /// A secret that no guest can have.
     #[error("the secret {name} has {size} bytes; 1 to {} are possible", SecretFile::LARGEST)]
     SecretSize {
@@ -172,6 +175,7 @@ impl Error {
             Error::Selftest(_) => "selftest",
             Error::Volume(_) => "volume",
             Error::Update(error) => error.code(),
+            Error::NoHealthCommand => "no_health_check",
             Error::SecretSize { .. } | Error::SecretsSize { .. } => "out_of_range",
             Error::Net(_) => "network",
             Error::Cancelled => "cancelled",
@@ -205,6 +209,7 @@ impl Error {
             Error::Image(error) => error.hint().to_owned(),
             Error::Update(error) => error.hint().to_owned(),
             Error::Guest(_) | Error::Setting(_) | Error::Cancelled => String::new(),
+            Error::NoHealthCommand => "Give a command: --health-cmd.".to_owned(),
             Error::SecretSize { .. } | Error::SecretsSize { .. } => {
                 "Give large files by a volume or in the image.".to_owned()
             }

@@ -1,6 +1,7 @@
 //! What the outside is told as it happens. Losing one loses nothing: state can always be asked for.
 
 use engine::lease::choice::NOT_CHOSEN;
+use model::health::HealthState;
 use model::record::Record;
 use model::{Amount, Id, Lease, ObjectId, PeerKey, Phase, Timestamp};
 use serde::Serialize;
@@ -26,6 +27,13 @@ pub enum Event {
         done: u64,
         /// Bytes in all.
         total: u64,
+    },
+    /// Whether a guest is well has changed.
+    Health {
+        /// Which lease.
+        lease: Id<Lease>,
+        /// How it is.
+        state: HealthState,
     },
     /// A running total was signed by both.
     Receipt {

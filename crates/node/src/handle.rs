@@ -2,6 +2,7 @@
 
 use crate::execute::Hands;
 use crate::forward::{Forward, Forwards, Port, Reserved};
+use crate::health::check_of;
 use crate::logs::{LogReader, LogWish};
 use crate::run::Command;
 use crate::serve::guest;
@@ -11,7 +12,7 @@ use engine::input::{Owner, Tenant};
 use engine::{Identity, Input, Reply, owner};
 use machine::image::Images;
 use model::message::StreamHead;
-use model::{Id, Lease, Phase, Share, Side, Span, Speed};
+use model::{EndReason, Id, Lease, Phase, Share, Side, Span, Speed};
 use net::{Net, PeerSeen};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, oneshot};
@@ -208,6 +209,33 @@ impl NodeHandle {
     /// When there is nothing to judge by, or it was judged already.
     pub async fn rate(&self, lease: Id<Lease>, marks: [u8; 3], text: String) -> Result<(), Error> {
         self.decide(Input::Tenant(Tenant::Rate { lease, marks, text })).await.map(|_| ())
+    }
+
+    /// Whether it is known how the guest of a lease that has ended did: by the word of its host, which may still be on its way.
+    ///
+    /// # Errors
+    /// When there is no such lease.
+    pub async fn is_told_how_it_ended(&self, id: Id<Lease>) -> Result<bool, Error> {
+        self.lease(id, |lease| {
+            let is_known = lease.exit_code().is_some() || lease.ends.contains_key(&Side::Host);
+            is_known || lease.started.is_none() || lease.phase == Phase::Ended(EndReason::HostGone)
+        })
+        .await
+    }
+
+    /// Whether it is looked after whether the guest of a lease is well, as far as can be told here.
+    ///
+    /// # Errors
+    /// When there is no such lease.
+    pub async fn is_checked(&self, id: Id<Lease>) -> Result<bool, Error> {
+        if self.look(move |core| core.health(id).is_some()).await? {
+            return Ok(true);
+        }
+        let workload = self.lease(id, |lease| lease.contract.workload.clone()).await?;
+        let images = self.images().clone();
+        let check = tokio::task::spawn_blocking(move || check_of(&images, &workload)).await;
+        // Its host has the image, whatever is here.
+        Ok(check.map_err(|_| Error::Cancelled)?.map_or(true, |check| check.is_some()))
     }
 
     /// The lease whose id starts with these digits.

@@ -20,6 +20,7 @@ mod file;
 mod forward;
 mod frames;
 mod handle;
+mod health;
 mod identity;
 mod isolation;
 mod keys;

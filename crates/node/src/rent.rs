@@ -2,6 +2,7 @@
 
 use crate::forward::{Port, Protocol, Reserved};
 use crate::handle::NodeHandle;
+use crate::health::check_of;
 use crate::{Error, Event, Fault, keys};
 use engine::input::{Candidate, Tenant};
 use engine::lease::Outcome;
@@ -11,7 +12,7 @@ use engine::{Input, Reply};
 use machine::guest::Secret;
 use machine::image::Digest;
 use model::Request;
-use model::document::{RunOptions, Secrets};
+use model::document::{HealthWish, RunOptions, Secrets};
 use model::message::{MOST_FAILED, Passed};
 use model::{
     Ask, AskTerms, DeviceId, Feature, Id, ImageDigest, Lease, Mode, NetworkPolicy, Nonce, ObjectId, Pieces,
@@ -111,6 +112,7 @@ impl NodeHandle {
             secrets,
         };
         self.have_volume_keys(&rent.volumes)?;
+        self.can_be_checked(&workload).await?;
         let query = self.query(&rent, &image.platform.architecture);
         let found = self
             .look(move |core| search(core.engine().book(), core.engine().state(), core.now(), &query))
@@ -133,6 +135,19 @@ impl NodeHandle {
             }
         }
         Err(last)
+    }
+
+    /// Refuses to have an image checked of which nobody says how.
+    async fn can_be_checked(&self, workload: &Workload) -> Result<(), Error> {
+        if !matches!(workload.options.health, Some(HealthWish::Check(_))) {
+            return Ok(());
+        }
+        let (images, workload) = (self.images().clone(), workload.clone());
+        let check = tokio::task::spawn_blocking(move || check_of(&images, &workload)).await;
+        match check.map_err(|_| Error::Cancelled)?? {
+            Some(_) => Ok(()),
+            None => Err(Error::NoHealthCommand),
+        }
     }
 
     /// The image's pieces. Neighbours may have them where they may have the image from here.

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::secrets::Sealed;
 use crate::serve::{guest, judge, serve};
 use crate::stats::{self, Sampler};
-use crate::{Config, Error, Event, Fault, isolation, keys};
+use crate::{Config, Error, Event, Fault, health, isolation, keys};
 use engine::effect::Key;
 use engine::input::{Machine, Owner};
 use engine::market::Learned;
@@ -22,7 +22,8 @@ use machine::network::Internet;
 use machine::presence::{self, Places, Seen, Wants};
 use machine::volume::{VOLUMES, Volumes};
 use model::envelope::Claim;
-use model::message::Passed;
+use model::health::Health;
+use model::message::{Passed, Standing};
 use model::{
     Answer, Document, Id, Invalid, Lease, Lending, Nonce, Offer, PeerKey, Person, Phase, Policy, Profile,
     ReasonKind, Request, Response, Sandbox, Side, Signed, Span, Tested,
@@ -63,6 +64,8 @@ pub enum Command {
     Finished(Key, Outcome),
     /// An image comes nearer.
     Progress(Id<Lease>, u64, u64),
+    /// A guest here was checked.
+    Health(Id<Lease>, Health),
     /// What is lent has changed: say so.
     Publish,
     /// What the machine tells of its owner.
@@ -119,6 +122,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         store,
         outbox: Outbox::default(),
         fetching: BTreeMap::new(),
+        health: BTreeMap::new(),
         silent: BTreeMap::new(),
         addresses: Vec::new(),
         seen: Seen::default(),
@@ -150,6 +154,7 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
         wants: Wants::default(),
         looks,
         bundles: BTreeSet::new(),
+        attended: BTreeMap::new(),
     };
     if node.core.store.head() > snapshot + LONG_WAY {
         node.core.snapshot_now();
@@ -218,6 +223,8 @@ struct Loop {
     looks: std::sync::mpsc::Sender<Wants>,
     /// The sealed secrets that leases and asks name.
     bundles: BTreeSet<Nonce>,
+    /// Guests here whose health is looked after.
+    attended: BTreeMap<Id<Lease>, AbortHandle>,
 }
 
 impl Loop {
@@ -274,6 +281,7 @@ impl Loop {
         self.look_after_the_owner();
         self.give_up_fetches();
         self.forget_secrets(false);
+        self.attend_guests();
         self.hold_on_to_parties();
     }
 
@@ -323,6 +331,65 @@ impl Loop {
                 net.release(*peer).await;
             }
         });
+    }
+
+    /// Has guests checked for as long as they go on, and forgets how those were that do not.
+    fn attend_guests(&mut self) {
+        let leases = &self.core.engine.state().lease;
+        let is_live = |id: &Id<Lease>| leases.get(*id).is_some_and(|lease| lease.phase.is_live());
+        self.core.health.retain(|id, _| is_live(id));
+        for (_, task) in self.attended.extract_if(.., |id, _| !is_live(id)) {
+            task.abort();
+        }
+        let clock = self.core.clock;
+        for lease in leases.hosted().filter(|lease| lease.phase.is_live()) {
+            let (id, workload) = (lease.id(), &lease.contract.workload);
+            self.attended.entry(id).or_insert_with(|| {
+                let began = lease.started.unwrap_or(lease.moved);
+                let attend = health::attend(self.hands.clone(), clock, id, workload.clone(), began);
+                tokio::spawn(attend).abort_handle()
+            });
+        }
+    }
+
+    /// Keeps in mind how the guest of a live lease is. Says whether that is news.
+    fn is_now(&mut self, lease: Id<Lease>, health: Health) -> bool {
+        let leases = &self.core.engine.state().lease;
+        if !leases.get(lease).is_some_and(|lease| lease.phase.is_live()) {
+            return false;
+        }
+        let state = health.state;
+        let before = self.core.health.insert(lease, health).map(|before| before.state);
+        let is_news = before != Some(state);
+        if is_news {
+            let _ = self.core.events.send(Event::Health { lease, state });
+        }
+        is_news
+    }
+
+    /// As host: a guest was checked. Its tenant hears at once of what is new, and the rest when asking where the lease stands.
+    fn checked(&mut self, id: Id<Lease>, health: Health) {
+        if !self.is_now(id, health.clone()) {
+            return;
+        }
+        let Some(lease) = self.core.engine.state().lease.get(id) else { return };
+        let standing = Standing { health: Some(health), ..engine::lease::standing(lease) };
+        let (net, peer) = (self.hands.net.clone(), lease.peer);
+        tokio::spawn(async move {
+            if let Err(error) = net.request(peer, Request::Standing(standing)).await {
+                tracing::debug!(%peer, %error, "a tenant was not told how its guest is");
+            }
+        });
+    }
+
+    /// As tenant: a host says how a guest is, and nothing else by it: what it says of the lease in the same breath may be older than
+    /// what it has said since.
+    fn hear_health(&mut self, from: PeerKey, request: &Request) -> Option<Response> {
+        let Request::Standing(Standing { lease, health: Some(health), .. }) = request else { return None };
+        let ours = self.core.engine.state().lease.get(*lease);
+        ours.filter(|lease| lease.side == Side::Tenant && lease.peer == from)?;
+        self.is_now(*lease, health.clone().as_heard());
+        Some(Response::Done)
     }
 
     /// Secrets whose lease is over are not kept on: at once where that has changed, or `anyway`. Here and in no task of its own,
@@ -386,6 +453,7 @@ impl Loop {
                 self.core.fetching.insert(lease, (done, total));
                 let _ = self.core.events.send(Event::Fetching { lease, done, total });
             }
+            Command::Health(lease, health) => self.checked(lease, health),
             Command::Publish => self.publish(),
             Command::Tested(tested) => {
                 self.sandbox.tested = Some(tested);
@@ -457,7 +525,21 @@ impl Loop {
             self.core.fetching.insert(standing.lease, (done, total));
             let _ = self.core.events.send(Event::Fetching { lease: standing.lease, done, total });
         }
+        let health = match &response {
+            Response::Standing(standing) => standing.health.clone().map(|health| (standing.lease, health)),
+            Response::Quote(_)
+            | Response::Lease(_)
+            | Response::Tick(_)
+            | Response::Renewal(_)
+            | Response::Done
+            | Response::Denied(_) => None,
+        };
         let decided = self.core.decide(Input::Answer { topic, response });
+        if let (Topic::Where(asked, _), Some((lease, health))) = (topic, health)
+            && asked == lease
+        {
+            self.is_now(lease, health.as_heard());
+        }
         match decided {
             Ok(_) if !denied => self.core.outbox.done(key),
             Ok(_) => self.core.outbox.failed(self.core.now(), key),
@@ -543,9 +625,13 @@ impl Loop {
     }
 
     fn respond(&mut self, from: PeerKey, request: Request) -> Response {
+        if let Some(heard) = self.hear_health(from, &request) {
+            return heard;
+        }
         match self.core.decide(Input::Request { from, request }) {
             Ok(Reply::Peer(Response::Standing(mut standing))) => {
                 standing.fetched = self.core.fetching.get(&standing.lease).copied();
+                standing.health = self.core.health(standing.lease).cloned();
                 Response::Standing(standing)
             }
             Ok(Reply::Peer(response)) => response,

@@ -48,6 +48,8 @@ pub enum Notice {
     GuestPaused,
     /// A rental is nearly over.
     LeaseEnding,
+    /// A guest of ours is not well.
+    GuestUnwell,
     /// Something was paid, or a payment of ours was answered.
     Paid,
     /// A lease comes to an end that will count against us.

@@ -1,5 +1,7 @@
 //! Two nodes, real in all parts, in one process: they meet on the loopback, agree, run a guest, sign, book and judge.
 
+#[path = "walk/health.rs"]
+mod health;
 #[path = "walk/owner.rs"]
 mod owner;
 #[path = "walk/secrets.rs"]
@@ -38,6 +40,8 @@ fn main() {
         trial("an_image_comes_from_whoever_has_it", an_image_comes_from_whoever_has_it),
         trial("a_tenant_s_datagrams_reach_a_port", a_tenant_s_datagrams_reach_a_port),
         trial("a_volume_outlives_its_lease", a_volume_outlives_its_lease),
+        trial("a_tenant_knows_whether_its_guest_is_well", health::a_tenant_knows_whether_its_guest_is_well),
+        trial("an_image_says_how_it_is_checked", health::an_image_says_how_it_is_checked),
         trial(
             "a_secret_reaches_the_guest_and_nothing_else",
             secrets::a_secret_reaches_the_guest_and_nothing_else,
@@ -198,6 +202,11 @@ async fn busybox(node: &NodeHandle, dir: &Path) {
 
 /// The same, asked to end by this signal.
 async fn busybox_that_ends_by(node: &NodeHandle, dir: &Path, stop_signal: Option<String>) {
+    busybox_with(node, dir, BuildSpec { stop_signal, ..BuildSpec::default() }).await;
+}
+
+/// The same, with whatever else it says.
+async fn busybox_with(node: &NodeHandle, dir: &Path, spec: BuildSpec) {
     let folder = dir.join("busybox/bin");
     fs::create_dir_all(&folder).expect("a folder");
     fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
@@ -205,8 +214,7 @@ async fn busybox_that_ends_by(node: &NodeHandle, dir: &Path, stop_signal: Option
     for applet in ["sh", "echo", "sleep", "httpd"] {
         let _ = std::os::unix::fs::symlink("busybox", folder.join(applet));
     }
-    let name = Some("busybox".into());
-    let spec = BuildSpec { dir: dir.join("busybox"), name, stop_signal, ..BuildSpec::default() };
+    let spec = BuildSpec { dir: dir.join("busybox"), name: Some("busybox".into()), ..spec };
     node.images().build(spec).await.expect("an image");
 }
 
@@ -483,7 +491,7 @@ async fn a_volume_outlives_its_lease() {
     // Prices of yesterday's offer are not found any more: wait for the new one.
     let mut events = tenant.events();
     let first = loop {
-        match tenant.rent(wish("echo one > /srv/db/x")).await {
+        match tenant.rent(wish("echo one > /srv/db/x; sleep 0.2")).await {
             Ok(lease) => break lease,
             Err(Error::Denied { .. } | Error::Refused(_)) => drop(events.recv().await),
             Err(error) => panic!("{error}"),

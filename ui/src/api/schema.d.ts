@@ -895,7 +895,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One lease, once it has ended; or as it is when the time to wait is over: `ended` tells which. */
+        /** One lease, once it has ended, or its guest is well; or as it is when the time to wait is over: the lease tells which. */
         get: operations["leases_wait"];
         put?: never;
         post?: never;
@@ -1506,6 +1506,8 @@ export interface components {
              * @default []
              */
             env?: string[];
+            /** @default null */
+            health?: components["schemas"]["HealthWish"] | null;
             /**
              * @description What to call it.
              * @default null
@@ -1702,6 +1704,13 @@ export interface components {
              * @description Bytes in all.
              */
             total: number;
+        } | {
+            /** @enum {string} */
+            event: "health";
+            /** @description Which lease. */
+            lease: string;
+            /** @description How it is. */
+            state: components["schemas"]["HealthState"];
         } | {
             /** @description What is owed in all. */
             amount: components["schemas"]["Money"];
@@ -1918,21 +1927,62 @@ export interface components {
             /** @description By their numbers; at most 256. */
             processes: components["schemas"]["GuestProcess"][];
         };
-        /** @description How to see whether a guest is well: a command that is run in it, and ends with 0 if so. */
-        HealthCheck: {
-            /** @description The command and its arguments. */
-            command: string[];
-            /** @description From the end of one to the beginning of the next. */
-            interval: components["schemas"]["Seconds"];
+        /** @description Whether a guest is well, as its host has seen it. Times are by the host's clock. */
+        Health: {
             /**
              * Format: int32
-             * @description So many failures in a row make it unwell.
+             * @description Checks that have failed, one after the other, until now.
              */
-            retries: number;
-            /** @description In its first time failures do not count. */
-            start_period: components["schemas"]["Seconds"];
-            /** @description One that takes longer has failed. */
-            within: components["schemas"]["Seconds"];
+            failing: number;
+            last?: components["schemas"]["HealthChecked"] | null;
+            /** @description Since when. */
+            since: components["schemas"]["Moment"];
+            /** @description In a word. */
+            state: components["schemas"]["HealthState"];
+        };
+        /** @description How to see whether a guest is well: a command that is run in it, and ends with 0 if so. */
+        HealthCheck: {
+            /**
+             * @description The command and its arguments; empty: the image's.
+             * @default []
+             */
+            command?: string[];
+            /** @default null */
+            interval?: components["schemas"]["Seconds"] | null;
+            /**
+             * Format: int32
+             * @description So many failures in a row make it unwell; none: as the image says, or 3.
+             * @default null
+             */
+            retries?: number | null;
+            /** @default null */
+            start_interval?: components["schemas"]["Seconds"] | null;
+            /** @default null */
+            start_period?: components["schemas"]["Seconds"] | null;
+            /** @default null */
+            within?: components["schemas"]["Seconds"] | null;
+        };
+        /** @description A check that was made. */
+        HealthChecked: {
+            /** @description When it began. */
+            at: components["schemas"]["Moment"];
+            /**
+             * Format: int32
+             * @description Its exit code; none: it took too long, or did not begin.
+             */
+            exit_code?: number | null;
+            /** @description What it printed: the first KiB of it. */
+            output: string;
+        };
+        /**
+         * @description Whether a guest is well, in a word. Nothing follows from it: a guest that is not well goes on.
+         * @enum {string}
+         */
+        HealthState: "starting" | "healthy" | "unhealthy";
+        /** @description What is wanted of health checks. */
+        HealthWish: "off" | {
+            /** @description This one. What it leaves out is as the image says, or as usual. */
+            check: components["schemas"]["HealthCheck"];
         };
         /** @description A volume of somebody else on this computer. */
         HostedVolume: components["schemas"]["VolumeSeen"] & {
@@ -2113,6 +2163,7 @@ export interface components {
             entrypoint: string[];
             /** @description `NAME=value`. */
             env: string[];
+            health?: components["schemas"]["HealthWish"] | null;
             /** @description What its maker noted. */
             labels: {
                 [key: string]: string;
@@ -2256,6 +2307,7 @@ export interface components {
             /** @description Whether its time is nearly over. */
             ending: boolean;
             fetching?: components["schemas"]["Fetching"] | null;
+            health?: components["schemas"]["Health"] | null;
             /** @description What an hour costs. */
             hourly: components["schemas"]["Money"];
             /** @description Its id, hexadecimal. */
@@ -2517,7 +2569,7 @@ export interface components {
          * @description What the desktop app tells its owner outside of its window.
          * @enum {string}
          */
-        Notice: "guest_arrived" | "guest_paused" | "lease_ending" | "paid" | "score_falling" | "unreachable" | "disk_low" | "update";
+        Notice: "guest_arrived" | "guest_paused" | "lease_ending" | "guest_unwell" | "paid" | "score_falling" | "unreachable" | "disk_low" | "update";
         /** @description Something that stood in the way of demands. */
         Obstacle: {
             /** @description For programs, such as `too_dear`. */
@@ -3174,7 +3226,7 @@ export interface components {
              */
             entrypoint?: string[] | null;
             /** @default null */
-            health?: components["schemas"]["HealthCheck"] | null;
+            health?: components["schemas"]["HealthWish"] | null;
             /**
              * @description What the guest calls itself.
              * @default null
@@ -3547,7 +3599,8 @@ export interface components {
             ended_by?: components["schemas"]["Side"] | null;
             /**
              * Format: int32
-             * @description The exit code of the guest's program; 128 and the number of the signal that killed it.
+             * @description The exit code of the guest's program, also of one that was stopped; 128 and the number of the signal that killed it. In
+             *     events, of one that ended by itself.
              */
             exit_code?: number | null;
             owner?: components["schemas"]["Reason"] | null;
@@ -5941,6 +5994,8 @@ export interface operations {
             query?: {
                 /** @description So many seconds at the most, up to 120. */
                 within?: number;
+                /** @description Until what; the end when nobody says. */
+                until?: "ended" | "healthy";
             };
             header?: never;
             path: {

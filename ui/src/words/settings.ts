@@ -203,6 +203,7 @@ export const notices = texts<Record<Schemas['Notice'], Text>>({
   guest_arrived: ['A guest has come', 'Ein Gast ist gekommen'],
   guest_paused: ['Guests make room for me', 'Gäste machen mir Platz'],
   lease_ending: ['A rental is nearly over', 'Eine Miete ist fast um'],
+  guest_unwell: ['A guest of mine is unhealthy', 'Ein Gast von mir ist ungesund'],
   paid: ['Something was paid, or a payment answered', 'Etwas wurde bezahlt oder eine Zahlung beantwortet'],
   score_falling: ['My reputation is about to fall', 'Mein Ruf ist in Gefahr'],
   unreachable: ['Nobody reaches this computer', 'Niemand erreicht diesen Computer'],

@@ -186,7 +186,13 @@ fn an_honest_pack_holds_and_says_what_is_owed() {
         pack.receipts.push(both(&tenant.device.countersign(&tick).unwrap()));
         pack.ticks.push(tick.unverified());
     }
-    let end = End { lease: pack.lease, side: Side::Tenant, reason: EndReason::TenantStopped, issued: NOW };
+    let end = End {
+        lease: pack.lease,
+        side: Side::Tenant,
+        reason: EndReason::TenantStopped,
+        code: None,
+        issued: NOW,
+    };
     pack.ends.push(tenant.device.sign(&end).unwrap().unverified());
     assert_eq!(wrong(&pack), Vec::<String>::new());
     let facts = check(&serde_json::to_vec(&pack).unwrap()).unwrap().facts;
@@ -230,7 +236,13 @@ fn papers_of_others_and_missing_ones_are_found() {
     pack.quote = other.quote.clone();
     pack.ask = None;
     pack.ticks.push(tick(&host, &tenant, other.lease, 1, 1, 333).unverified());
-    let end = End { lease: pack.lease, side: Side::Tenant, reason: EndReason::TenantStopped, issued: NOW };
+    let end = End {
+        lease: pack.lease,
+        side: Side::Tenant,
+        reason: EndReason::TenantStopped,
+        code: None,
+        issued: NOW,
+    };
     pack.ends.push(stranger.device.sign(&end).unwrap().unverified());
     let expected = [
         "the tenant asked for it",

@@ -109,11 +109,12 @@ pub async fn build(State(door): State<Door>, Body(wish): Body<Build>) -> Result<
     let base = wish.base.as_deref().map(|base| find(&door.node, base)).transpose()?;
     Ok(told(move |_: Teller<ImageProgress>| async move {
         let _place = place;
-        let Build { dir, base: _, name, entrypoint, cmd, env, cwd, user, ports, stop_signal } = wish;
+        let Build { dir, base: _, name, entrypoint, cmd, env, cwd, user, ports, stop_signal, health } = wish;
+        let health = health.map(Into::into);
         let image = door
             .node
             .images()
-            .build(BuildSpec { dir, base, name, entrypoint, cmd, env, cwd, user, ports, stop_signal })
+            .build(BuildSpec { dir, base, name, entrypoint, cmd, env, cwd, user, ports, stop_signal, health })
             .await?;
         Ok(Image::from(&image))
     }))

@@ -5,7 +5,7 @@ use crate::door::{Door, Names, find_host};
 use crate::pack::{self, Pack};
 use crate::problem::{Body, Params, Problem};
 use crate::shapes::{
-    Ago, Beside, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish, SecretWish,
+    Ago, Beside, HealthState, Lease, Leases, Marks, More, Port, Ports, RenewalAnswer, RentWish, SecretWish,
 };
 use axum::Json;
 use axum::body::Body as Content;
@@ -24,8 +24,8 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
-use utoipa::IntoParams;
+use tokio::time::{Instant, sleep, timeout_at};
+use utoipa::{IntoParams, ToSchema};
 
 /// Finds a host and agrees a lease with it. Returns when both have signed; the image is fetched after.
 #[utoipa::path(post, path = "/v1/leases", tag = "leases", request_body = RentWish, responses((status = 201, body = Lease)))]
@@ -126,6 +126,21 @@ pub struct Waiting {
     /// So many seconds at the most, up to 120.
     #[serde(default = "usual_wait")]
     within: u64,
+    /// Until what; the end when nobody says.
+    #[serde(default)]
+    #[param(inline)]
+    until: Until,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Until {
+    /// The lease has ended.
+    #[default]
+    Ended,
+    /// Its guest is well, or is not, or the lease has ended.
+    Healthy,
 }
 
 fn usual_wait() -> u64 {
@@ -134,7 +149,10 @@ fn usual_wait() -> u64 {
 
 const LONGEST_WAIT: u64 = 120;
 
-/// One lease, once it has ended; or as it is when the time to wait is over: `ended` tells which.
+/// How long after the end of a lease its host's word of how the guest's program ended is waited for.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// One lease, once it has ended, or its guest is well; or as it is when the time to wait is over: the lease tells which.
 #[utoipa::path(get, path = "/v1/leases/{id}/wait", tag = "leases", params(("id" = String, Path), Waiting), responses((status = 200, body = Lease)))]
 pub async fn wait(
     State(door): State<Door>,
@@ -142,13 +160,22 @@ pub async fn wait(
     Params(waiting): Params<Waiting>,
 ) -> Result<Json<Lease>, Problem> {
     let id = door.node.find_lease(&id).await?;
+    if waiting.until == Until::Healthy && !door.node.is_checked(id).await? {
+        let detail = format!("nothing tells whether the guest of lease {} is well", id.short());
+        return Err(Problem::new(StatusCode::CONFLICT, "no_health_check", detail)
+            .hint("Its image has no health check: rent with --health-cmd."));
+    }
     let until = Instant::now() + Duration::from_secs(waiting.within.min(LONGEST_WAIT));
     // From before the first look on, so that no end is missed.
     let mut events = door.node.events();
     loop {
         let lease = shape(&door.node, id).await?;
-        if lease.ended.is_some() {
+        let is_seen = lease.health.as_ref().is_some_and(|health| health.state != HealthState::Starting);
+        if waiting.until == Until::Healthy && is_seen {
             return Ok(Json(lease));
+        }
+        if lease.ended.is_some() {
+            return last_word(&door.node, id).await.map(Json);
         }
         tokio::select! {
             moved = timeout_at(until, moved(&mut events, id)) => {
@@ -161,11 +188,20 @@ pub async fn wait(
     }
 }
 
+/// A lease that has ended, with what its host says of that: it comes together with the end, and may be a moment late.
+async fn last_word(node: &NodeHandle, id: Id<model::Lease>) -> Result<Lease, Problem> {
+    let until = Instant::now() + LAST_WORD;
+    while !node.is_told_how_it_ended(id).await? && Instant::now() < until {
+        sleep(Duration::from_millis(50)).await;
+    }
+    shape(node, id).await
+}
+
 /// Whether there is anything more to wait for, once a lease has moved, or may have.
 async fn moved(events: &mut Receiver<Event>, id: Id<model::Lease>) -> bool {
     loop {
         match events.recv().await {
-            Ok(Event::Lease { lease, .. }) if lease == id => return true,
+            Ok(Event::Lease { lease, .. } | Event::Health { lease, .. }) if lease == id => return true,
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => return true,
             Err(RecvError::Closed) => return false,
@@ -308,7 +344,15 @@ async fn shape(node: &NodeHandle, id: Id<model::Lease>) -> Result<Lease, Problem
 
 fn read(core: &Core, names: &Names, forwards: &[Forward], lease: &Stands) -> Lease {
     let name = core.engine().book().name(lease.other().device).or(names.get(lease.other().person));
-    Lease::of(lease, Beside { name, fetching: core.fetching(lease.id()), ports: of(lease.id(), forwards) })
+    Lease::of(
+        lease,
+        Beside {
+            name,
+            fetching: core.fetching(lease.id()),
+            health: core.health(lease.id()),
+            ports: of(lease.id(), forwards),
+        },
+    )
 }
 
 fn of(id: Id<model::Lease>, forwards: &[Forward]) -> Vec<Port> {

@@ -2,6 +2,7 @@
 
 use super::basic::{Moment, Money};
 use super::bounds::RenewalStands;
+use super::health::HealthState;
 use super::lease::Standing;
 use node::Event as Happened;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,13 @@ pub enum Event {
         done: u64,
         /// Bytes in all.
         total: u64,
+    },
+    /// Whether a guest is well has changed.
+    Health {
+        /// Which lease.
+        lease: String,
+        /// How it is.
+        state: HealthState,
     },
     /// A running total was signed by both.
     Receipt {
@@ -99,6 +107,7 @@ impl Event {
         match self {
             Event::Lease { .. } => "lease",
             Event::Fetching { .. } => "fetching",
+            Event::Health { .. } => "health",
             Event::Receipt { .. } => "receipt",
             Event::Refused { .. } => "refused",
             Event::Ending { .. } => "ending",
@@ -125,6 +134,9 @@ impl From<Happened> for Event {
             }
             Happened::Fetching { lease, done, total } => {
                 Event::Fetching { lease: lease.to_string(), done, total }
+            }
+            Happened::Health { lease, state } => {
+                Event::Health { lease: lease.to_string(), state: state.into() }
             }
             Happened::Receipt { lease, number, amount } => {
                 Event::Receipt { lease: lease.to_string(), number, amount: amount.into() }

@@ -1,5 +1,6 @@
 //! Images of this computer, and how they come here.
 
+use super::health::HealthWish;
 use node::machine::image::{self as machine, PartKind, Stage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,13 +63,15 @@ pub struct Inspection {
     pub ports: Vec<u16>,
     /// The signal that asks the program to end; none: SIGTERM.
     pub stop_signal: Option<String>,
+    /// How to see whether it is well; none: it does not say.
+    pub health: Option<HealthWish>,
     /// What its maker noted.
     pub labels: BTreeMap<String, String>,
 }
 
 impl From<machine::Inspection> for Inspection {
     fn from(found: machine::Inspection) -> Inspection {
-        let machine::RunConfig { entrypoint, cmd, env, cwd, user, ports, stop_signal } = found.config;
+        let machine::RunConfig { entrypoint, cmd, env, cwd, user, ports, stop_signal, health } = found.config;
         let parts = found.parts.iter().map(Part::from).collect();
         Inspection {
             image: (&found.image).into(),
@@ -80,6 +83,7 @@ impl From<machine::Inspection> for Inspection {
             user,
             ports,
             stop_signal,
+            health: health.as_ref().map(Into::into),
             labels: found.labels,
         }
     }
@@ -165,6 +169,8 @@ pub struct Build {
     pub ports: Vec<u16>,
     /// The signal that asks the program to end: a name or a number.
     pub stop_signal: Option<String>,
+    /// How to see whether it is well.
+    pub health: Option<HealthWish>,
 }
 
 /// How far a transfer has come.

@@ -2,6 +2,7 @@
 
 use super::basic::{Mode, Moment, Money, Party, Resources, Seconds, Side};
 use super::bounds::{Loss, Renewing};
+use super::health::Health;
 use super::network::{Network, Port, Traffic};
 use super::offer::Terms;
 use super::owner::Reason;
@@ -111,6 +112,8 @@ pub struct Lease {
     pub ended: Option<Moment>,
     /// How far the image is, while it is fetched.
     pub fetching: Option<Fetching>,
+    /// Whether the guest is well; none where that is not looked after, and while it does not run.
+    pub health: Option<Health>,
     /// The host's last running total.
     pub tick: Option<Total>,
     /// The last running total that both have signed: what is owed.
@@ -139,6 +142,8 @@ pub struct Beside<'a> {
     pub name: Option<&'a str>,
     /// Bytes of the image that are there, and bytes in all.
     pub fetching: Option<(u64, u64)>,
+    /// Whether the guest is well.
+    pub health: Option<&'a node::model::health::Health>,
     /// Open ports.
     pub ports: Vec<Port>,
 }
@@ -160,6 +165,7 @@ impl Lease {
             peer: lease.peer.to_string(),
             standing: Standing {
                 since: Some(Moment(lease.moved)),
+                exit_code: lease.exit_code(),
                 ..Standing::of(lease.phase, &lease.detail)
             },
             workload: (&contract.workload).into(),
@@ -180,6 +186,7 @@ impl Lease {
             over: lease.over().map(Moment),
             ended: lease.ended().map(Moment),
             fetching: beside.fetching.map(|(done, total)| Fetching { done, total }),
+            health: beside.health.map(Into::into),
             tick: lease.tick.as_ref().map(|tick| Total::from(&**tick)),
             receipt: lease.receipt.as_ref().map(|receipt: &Receipt| Total::from(&**receipt)),
             loss: Loss::of(contract, lease.term),
@@ -213,7 +220,8 @@ pub struct Standing {
     pub reason: Option<String>,
     /// The same, in words.
     pub sentence: Option<String>,
-    /// The exit code of the guest's program; 128 and the number of the signal that killed it.
+    /// The exit code of the guest's program, also of one that was stopped; 128 and the number of the signal that killed it. In
+    /// events, of one that ended by itself.
     pub exit_code: Option<i32>,
     /// Who ended it; none where it ended by itself.
     pub ended_by: Option<Side>,

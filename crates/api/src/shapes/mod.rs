@@ -8,6 +8,7 @@ mod dashboard;
 mod demand;
 mod earning;
 mod event;
+mod health;
 mod identity;
 mod image;
 mod image_store;
@@ -37,6 +38,7 @@ pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
 pub use demand::{Demand, DemandState, Demands, Obstacle, Supposed, WhatIf, Would, in_words as demand_words};
 pub use earning::{Bucket, BucketLength, Earnings, Electricity, ElectricityWish};
 pub use event::Event;
+pub use health::{Health, HealthCheck, HealthChecked, HealthState, HealthWish};
 pub use identity::{Identity, KeyPlace, Passphrase, Restored, Words};
 pub use image::{Build, Image, ImageProgress, Images, Import, Inspection, Login, Part, Pull};
 pub use image_store::{CollectWish, Collected, ImageRoom, ImageRules, ImageRulesWish, ImageStore, Openness};
@@ -63,7 +65,7 @@ pub use people::{
     Accepted, AcceptedState, Device, Invite, InviteWish, Invites, Join, People, Person, Regard, Regarding,
 };
 pub use reputation::{Aspect, Reputation, Score};
-pub use run::{HealthCheck, Restart, RunOptions, Tmpfs};
+pub use run::{Restart, RunOptions, Tmpfs};
 pub use secret::{SecretEncoding, SecretName, SecretReaders, SecretWish};
 pub use selftest::{Isolation, Probe, Tested};
 pub use session::{ExecWish, SessionNews, SessionOrder, TerminalSize};

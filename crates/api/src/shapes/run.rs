@@ -1,6 +1,7 @@
 //! How a guest's program is run.
 
 use super::basic::Seconds;
+use super::health::HealthWish;
 use node::model::document as model;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,9 +42,9 @@ pub struct RunOptions {
     /// How long it may take to end; none: 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_within: Option<Seconds>,
-    /// How to see whether it is well.
+    /// How it is seen whether the guest is well; none: as its image says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthCheck>,
+    pub health: Option<HealthWish>,
     /// The tenant's own notes.
     pub labels: BTreeMap<String, String>,
 }
@@ -74,22 +75,6 @@ pub enum Restart {
     Always,
 }
 
-/// How to see whether a guest is well: a command that is run in it, and ends with 0 if so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// The command and its arguments.
-    pub command: Vec<String>,
-    /// From the end of one to the beginning of the next.
-    pub interval: Seconds,
-    /// One that takes longer has failed.
-    pub within: Seconds,
-    /// So many failures in a row make it unwell.
-    pub retries: u32,
-    /// In its first time failures do not count.
-    pub start_period: Seconds,
-}
-
 impl From<RunOptions> for model::RunOptions {
     fn from(options: RunOptions) -> model::RunOptions {
         let tmpfs = |tmpfs: Tmpfs| model::Tmpfs { path: tmpfs.path, size: tmpfs.size_bytes };
@@ -110,13 +95,7 @@ impl From<RunOptions> for model::RunOptions {
             },
             stop_signal: options.stop_signal,
             stop_within: options.stop_within.map(|within| within.0),
-            health: options.health.map(|health| model::HealthCheck {
-                command: health.command,
-                interval: health.interval.0,
-                within: health.within.0,
-                retries: health.retries,
-                start_period: health.start_period.0,
-            }),
+            health: options.health.map(Into::into),
             labels: options.labels,
         }
     }
@@ -143,13 +122,7 @@ impl From<&model::RunOptions> for RunOptions {
             },
             stop_signal: options.stop_signal,
             stop_within: options.stop_within.map(Seconds),
-            health: options.health.map(|health| HealthCheck {
-                command: health.command,
-                interval: Seconds(health.interval),
-                within: Seconds(health.within),
-                retries: health.retries,
-                start_period: Seconds(health.start_period),
-            }),
+            health: options.health.as_ref().map(Into::into),
             labels: options.labels,
         }
     }

@@ -67,6 +67,8 @@ pub enum Notice {
     GuestPaused,
     /// A rental is nearly over.
     LeaseEnding,
+    /// A guest of ours is not well.
+    GuestUnwell,
     /// Something was paid, or a payment of ours was answered.
     Paid,
     /// A lease comes to an end that will count against us.
@@ -85,6 +87,7 @@ impl From<Told> for Notice {
             Told::GuestArrived => Notice::GuestArrived,
             Told::GuestPaused => Notice::GuestPaused,
             Told::LeaseEnding => Notice::LeaseEnding,
+            Told::GuestUnwell => Notice::GuestUnwell,
             Told::Paid => Notice::Paid,
             Told::ScoreFalling => Notice::ScoreFalling,
             Told::Unreachable => Notice::Unreachable,
@@ -100,6 +103,7 @@ impl From<Notice> for Told {
             Notice::GuestArrived => Told::GuestArrived,
             Notice::GuestPaused => Told::GuestPaused,
             Notice::LeaseEnding => Told::LeaseEnding,
+            Notice::GuestUnwell => Told::GuestUnwell,
             Notice::Paid => Told::Paid,
             Notice::ScoreFalling => Told::ScoreFalling,
             Notice::Unreachable => Told::Unreachable,

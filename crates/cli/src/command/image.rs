@@ -1,6 +1,7 @@
 //! `sublet image`: images of this computer.
 
 use crate::Done;
+use crate::command::health::HealthArgs;
 use crate::desk::Desk;
 use crate::fail::{Failure, INTERRUPTED};
 use crate::interrupt::Interrupt;
@@ -135,6 +136,8 @@ struct BuildArgs {
     /// The signal that asks it to end, such as QUIT.
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
+    #[command(flatten)]
+    health: HealthArgs,
     /// The folder.
     dir: PathBuf,
     /// The arguments, or the program where there is no entrypoint.
@@ -264,6 +267,7 @@ fn wish(args: BuildArgs) -> Result<Build, Failure> {
         user: args.user,
         ports: args.ports,
         stop_signal: args.stop_signal,
+        health: args.health.wish(),
     })
 }
 

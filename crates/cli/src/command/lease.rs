@@ -1,6 +1,7 @@
 //! Leases: listed, read, ended, made longer, reached into, judged, proven.
 
 use crate::Done;
+use crate::command::health;
 use crate::desk::Desk;
 use crate::fail::Failure;
 use crate::parse;
@@ -8,8 +9,8 @@ use crate::show::{Table, moment, party, short, time};
 use api::node::clock::timestamp;
 use api::node::model::resources::bytes;
 use api::shapes::{
-    Ago, Lease, LeaseState, LogsWish, Marks, Moment, More, Network, Port, Protocol, Renewal, Seconds, Side,
-    Traffic,
+    Ago, HealthState, Lease, LeaseState, LogsWish, Marks, Moment, More, Network, Port, Protocol, Renewal,
+    Seconds, Side, Traffic,
 };
 use clap::Args;
 use serde_json::json;
@@ -82,8 +83,10 @@ fn standing(lease: &Lease) -> String {
         LeaseState::Closing => "closing",
         LeaseState::Ended => "ended",
     };
-    match (&standing.sentence, standing.exit_code, &lease.fetching) {
-        (_, Some(code), _) => format!("{state}: exit code {code}"),
+    let code = standing.exit_code.map(|code| format!("exit code {code}"));
+    match (&standing.sentence, code, &lease.fetching) {
+        (_, Some(code), _) if standing.reason.as_deref() == Some("exited") => format!("{state}: {code}"),
+        (Some(sentence), Some(code), _) => format!("{state}: {sentence}, {code}"),
         (Some(sentence), None, _) => {
             let since = standing.since.filter(|_| standing.owner.is_some());
             let until = standing.owner.as_ref().and_then(|reason| reason.until);
@@ -96,7 +99,10 @@ fn standing(lease: &Lease) -> String {
         (None, None, Some(fetching)) if fetching.total > 0 => {
             format!("{state} {} %", fetching.done * 100 / fetching.total)
         }
-        (None, None, _) => state.to_owned(),
+        (None, _, _) => match &lease.health {
+            Some(health) => format!("{state} ({})", health::word(health.state)),
+            None => state.to_owned(),
+        },
     }
 }
 
@@ -179,39 +185,70 @@ pub async fn logs(desk: &Desk<'_>, args: &LogsArgs) -> Done {
 /// Whose end to wait for.
 #[derive(Args, Debug)]
 pub struct WaitArgs {
+    /// Wait until the guest is well instead: it has to be, or the command fails and says why it is not.
+    #[arg(long)]
+    healthy: bool,
     /// The leases: the first digits of their ids are enough.
     #[arg(required = true)]
     leases: Vec<String>,
 }
 
-/// Waits for the end of leases, prints the exit codes of their guests, and passes on that of the last.
+/// Waits for the end of leases, prints the exit codes of their guests, and passes on that of the last; or until guests are well.
 pub async fn wait(desk: &Desk<'_>, args: &WaitArgs) -> Done {
     let mut done = Ok(0);
     for id in &args.leases {
         if let Err(failure) = std::mem::replace(&mut done, Ok(0)) {
             desk.out.fail(&failure);
         }
-        let lease = loop {
-            let lease = desk.client.wait(id).await?;
-            if lease.ended.is_some() {
-                break lease;
-            }
-        };
-        let standing = &lease.standing;
-        done = match standing.exit_code {
-            Some(code) => {
-                let told = json!({ "lease": lease.id, "exit_code": code });
-                desk.out.either(&told, || code.to_string())?;
-                Ok(u8::try_from(code).unwrap_or(u8::MAX))
-            }
-            None => {
-                let sentence = standing.sentence.as_deref().unwrap_or("it has ended");
-                let told = format!("lease {} has no exit code: {sentence}", short(&lease.id));
-                Err(Failure::refused(standing.reason.as_deref().unwrap_or("ended"), told))
-            }
-        };
+        done = if args.healthy { healthy(desk, id).await } else { ended(desk, id).await };
     }
     done
+}
+
+async fn ended(desk: &Desk<'_>, id: &str) -> Done {
+    let lease = loop {
+        let lease = desk.client.wait(id).await?;
+        if lease.ended.is_some() {
+            break lease;
+        }
+    };
+    let standing = &lease.standing;
+    let sentence = standing.sentence.as_deref().unwrap_or("it has ended");
+    let Some(code) = standing.exit_code else {
+        let told = format!("lease {} has no exit code: {sentence}", short(&lease.id));
+        return Err(Failure::refused(standing.reason.as_deref().unwrap_or("ended"), told));
+    };
+    let told = json!({ "lease": lease.id, "exit_code": code, "reason": standing.reason });
+    desk.out.either(&told, || code.to_string())?;
+    if standing.reason.as_deref() != Some("exited") {
+        desk.out.note(format!("lease {} has ended: {sentence}", short(&lease.id)));
+    }
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+async fn healthy(desk: &Desk<'_>, id: &str) -> Done {
+    loop {
+        let lease = desk.client.wait_for_health(id).await?;
+        if lease.ended.is_some() {
+            let sentence = lease.standing.sentence.as_deref().unwrap_or("it has ended");
+            let told = format!("lease {} has ended before its guest was well: {sentence}", short(&lease.id));
+            return Err(Failure::refused(lease.standing.reason.as_deref().unwrap_or("ended"), told));
+        }
+        match lease.health.as_ref().map(|health| (health.state, health)) {
+            Some((HealthState::Healthy, health)) => {
+                let told = json!({ "lease": lease.id, "health": health });
+                return desk.out.either(&told, || format!("{} is healthy", short(&lease.id))).map(|()| 0);
+            }
+            Some((HealthState::Unhealthy, health)) => {
+                let told =
+                    format!("the guest of lease {} is not well: {}", short(&lease.id), health::why(health));
+                return Err(
+                    Failure::refused("unhealthy", told).hint("`sublet logs` shows what it has printed.")
+                );
+            }
+            Some((HealthState::Starting, _)) | None => {}
+        }
+    }
 }
 
 /// Which leases to end.

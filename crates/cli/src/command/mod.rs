@@ -6,6 +6,7 @@ pub mod copy;
 pub mod dashboard;
 pub mod doctor;
 pub mod exec;
+pub mod health;
 pub mod host;
 pub mod identity;
 pub mod image;

@@ -4,7 +4,7 @@ use crate::Done;
 use crate::command::lease::list;
 use crate::desk::Desk;
 use crate::template::Template;
-use api::shapes::{Lease, LeaseState, Party, RunOptions, Side};
+use api::shapes::{HealthState, Lease, LeaseState, Party, RunOptions, Side};
 use clap::Args;
 use serde_json::json;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct PsArgs {
     /// Those that have ended in the last 30 days, too.
     #[arg(short, long)]
     all: bool,
-    /// Only those that are so: id, side, state, image, host, tenant, name (what the guest calls itself) or label, such as
+    /// Only those that are so: id, side, state, image, host, tenant, name (what the guest calls itself), health or label, such as
     /// state=running or label=team=blue. May be given several times.
     #[arg(short, long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
@@ -44,9 +44,10 @@ enum Key {
     Tenant,
     Name,
     Label,
+    Health,
 }
 
-const KEYS: [(&str, Key); 8] = [
+const KEYS: [(&str, Key); 9] = [
     ("id", Key::Id),
     ("side", Key::Side),
     ("state", Key::State),
@@ -55,6 +56,7 @@ const KEYS: [(&str, Key); 8] = [
     ("tenant", Key::Tenant),
     ("name", Key::Name),
     ("label", Key::Label),
+    ("health", Key::Health),
 ];
 
 impl FromStr for Filter {
@@ -69,6 +71,7 @@ impl FromStr for Filter {
         let words: &[&str] = match key {
             Key::State => &STATES.map(|(word, _)| word),
             Key::Side => &["host", "tenant"],
+            Key::Health => &HEALTHS.map(|(word, _)| word),
             Key::Id | Key::Image | Key::Host | Key::Tenant | Key::Name | Key::Label => &[],
         };
         if words.is_empty() || words.contains(&value) {
@@ -77,6 +80,14 @@ impl FromStr for Filter {
         Err(format!("`{value}` is no {name}: write one of {}", words.join(", ")))
     }
 }
+
+/// Docker's words, and `none` where nothing is checked.
+const HEALTHS: [(&str, Option<HealthState>); 4] = [
+    ("starting", Some(HealthState::Starting)),
+    ("healthy", Some(HealthState::Healthy)),
+    ("unhealthy", Some(HealthState::Unhealthy)),
+    ("none", None),
+];
 
 const STATES: [(&str, LeaseState); 8] = [
     ("agreed", LeaseState::Agreed),
@@ -99,6 +110,7 @@ struct Facts<'a> {
     other: &'a Party,
     peer: &'a str,
     options: &'a RunOptions,
+    health: Option<HealthState>,
 }
 
 impl<'a> Facts<'a> {
@@ -112,6 +124,7 @@ impl<'a> Facts<'a> {
             other: &lease.other,
             peer: &lease.peer,
             options: &lease.workload.options,
+            health: lease.health.as_ref().map(|health| health.state),
         }
     }
 }
@@ -133,6 +146,7 @@ impl Filter {
             }
             Key::Host => lease.side == Side::Tenant && is(lease.other, lease.peer, value),
             Key::Tenant => lease.side == Side::Host && is(lease.other, lease.peer, value),
+            Key::Health => HEALTHS.contains(&(value, lease.health)),
             Key::Name => lease.options.hostname.as_deref() == Some(value),
             Key::Label => match value.split_once('=') {
                 Some((name, value)) => lease.options.labels.get(name).is_some_and(|found| found == value),
@@ -199,6 +213,7 @@ mod tests {
             other: &other,
             peer: "99",
             options: &options,
+            health: Some(HealthState::Healthy),
         };
         let filters: Vec<Filter> = filters.iter().map(|text| text.parse().unwrap()).collect();
         fit(&filters, &lease)
@@ -219,6 +234,7 @@ mod tests {
             "name=web",
             "label=team",
             "label=team=blue",
+            "health=healthy",
         ] {
             assert!(fits(&[filter]), "{filter}");
         }
@@ -234,6 +250,7 @@ mod tests {
             "name=w",
             "label=tea",
             "label=team=red",
+            "health=none",
         ] {
             assert!(!fits(&[filter]), "{filter}");
         }

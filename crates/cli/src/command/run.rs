@@ -269,6 +269,8 @@ impl Attached<'_> {
             }
             let rest_is_late = self.ended.is_some_and(|ended| ended.elapsed() > REST);
             if self.ended.is_some() && (!matches!(self.output, Output::Open(_)) || rest_is_late) {
+                // With the exit code of a program that was stopped.
+                self.lease = self.desk.client.wait(&self.lease.id).await?;
                 return self.end();
             }
         }
@@ -297,6 +299,7 @@ impl Attached<'_> {
             Event::Lease { .. }
             | Event::Receipt { .. }
             | Event::Fetching { .. }
+            | Event::Health { .. }
             | Event::Refused { .. }
             | Event::Ending { .. }
             | Event::Renewal { .. }
@@ -385,7 +388,7 @@ impl Attached<'_> {
         let owed =
             billed.map(|receipt| format!("; {} owed for {}", receipt.amount.text, time(receipt.billed)));
         let owed = owed.unwrap_or_default();
-        if standing.exit_code.is_some() || self.stopping {
+        if standing.reason.as_deref() == Some("exited") || self.stopping {
             self.desk.out.note(format!("lease {} has ended: {sentence}{owed}", short(&self.lease.id)));
             return Ok(standing.exit_code.map_or(INTERRUPTED, |code| u8::try_from(code).unwrap_or(u8::MAX)));
         }

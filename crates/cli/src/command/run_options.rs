@@ -1,5 +1,6 @@
 //! How a guest's program is run: what `sublet run` takes beside what and where.
 
+use crate::command::health::HealthArgs;
 use crate::fail::Failure;
 use crate::parse;
 use api::shapes::{Restart, RunOptions, Seconds, Tmpfs};
@@ -53,6 +54,8 @@ pub struct OptionArgs {
     /// A note of yours. May be given several times.
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 impl OptionArgs {
@@ -71,7 +74,7 @@ impl OptionArgs {
             restart: self.restart,
             stop_signal: self.stop_signal,
             stop_within: self.stop_timeout,
-            health: None,
+            health: self.health.wish(),
             labels: self.label.iter().cloned().collect(),
         }
     }

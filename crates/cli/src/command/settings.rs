@@ -55,8 +55,9 @@ struct SetArgs {
     /// Whether to take previews too.
     #[arg(long, value_name = "YES")]
     previews: Option<bool>,
-    /// Of what the desktop app does not tell you outside of its window: guest_arrived, guest_paused, lease_ending, paid,
-    /// score_falling, unreachable, disk_low, update; may be given several times; an empty one: it tells of all. Counts at once.
+    /// Of what the desktop app does not tell you outside of its window: guest_arrived, guest_paused, lease_ending, guest_unwell,
+    /// paid, score_falling, unreachable, disk_low, update; may be given several times; an empty one: it tells of all. Counts at
+    /// once.
     #[arg(long, value_name = "KIND")]
     silent: Option<Vec<String>>,
 }

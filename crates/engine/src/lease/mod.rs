@@ -27,7 +27,7 @@ mod want;
 pub(crate) use deal::is_for_now;
 pub use refusal::Refusal;
 pub use renewal::owner_answers;
-pub use run::{blame_ahead, warned_at};
+pub use run::{blame_ahead, standing, warned_at};
 pub use volume::{VolumeKey, kept_until};
 
 use crate::input::{Machine, Tenant};
@@ -35,8 +35,8 @@ use crate::{Engine, Step, Topic};
 use model::message::{Request, Response};
 use model::record::{Among, Entry, Record};
 use model::{
-    Ask, Cosigned, End, FreezeReason, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt, Renewal,
-    Side, Signed, Span, Tick, Timestamp,
+    Ask, Cosigned, End, EndReason, FreezeReason, Id, Offer, Party, PeerKey, Phase, Quote, Rating, Receipt,
+    Renewal, Side, Signed, Span, Tick, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,6 +201,21 @@ impl Lease {
             | Phase::Frozen(_)
             | Phase::Closing(_)
             | Phase::Ended(_) => self.throttled,
+        }
+    }
+
+    /// With which exit code the guest's program ended, where its host has said so.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.phase {
+            Phase::Ended(EndReason::Exited { code }) => Some(code),
+            Phase::Ended(_) => self.ends.get(&Side::Host)?.code,
+            Phase::Agreed
+            | Phase::Fetching
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Throttled { .. }
+            | Phase::Frozen(_)
+            | Phase::Closing(_) => None,
         }
     }
 

@@ -277,7 +277,7 @@ pub fn seen(engine: &Engine, now: Timestamp, seen: Machine) -> Vec<Record> {
                 | Phase::Ended(_) => EndReason::Exited { code },
             };
             let mut records = tick(identity, lease, now, at.min(now), meter, true);
-            records.extend(ending(&identity.key, lease, reason, now, ""));
+            records.extend(ending_with(&identity.key, lease, reason, Some(code), now, ""));
             records
         }
         (Machine::Gone { detail, .. }, Phase::Running | Phase::Throttled { .. } | Phase::Frozen(_)) => {
@@ -383,9 +383,23 @@ fn with_keeping(lease: &Lease, amount: Amount) -> Result<Amount, model::Arithmet
 
 /// Ended, with this side's signed word for it.
 fn ending(key: &Key, lease: &Lease, reason: EndReason, now: Timestamp, detail: &str) -> Vec<Record> {
+    ending_with(key, lease, reason, None, now, detail)
+}
+
+/// The same, where it is known with which code the guest's program ended.
+fn ending_with(
+    key: &Key,
+    lease: &Lease,
+    reason: EndReason,
+    code: Option<i32>,
+    now: Timestamp,
+    detail: &str,
+) -> Vec<Record> {
     let mut records = Vec::new();
     if !lease.ends.contains_key(&lease.side) {
-        let end = End { lease: lease.id(), side: lease.side, reason, issued: now };
+        // A reason that has it says it once.
+        let code = code.filter(|_| !matches!(reason, EndReason::Exited { .. }));
+        let end = End { lease: lease.id(), side: lease.side, reason, code, issued: now };
         records.extend(key.sign(&end).map(|end| Record::Ended { end }));
     }
     records.push(moved(lease, Phase::Ended(reason), detail));
@@ -562,7 +576,13 @@ pub fn tenant_stops(
         | Phase::Running
         | Phase::Throttled { .. }
         | Phase::Frozen(_) => {
-            let end = End { lease: id, side: Side::Tenant, reason: EndReason::TenantStopped, issued: now };
+            let end = End {
+                lease: id,
+                side: Side::Tenant,
+                reason: EndReason::TenantStopped,
+                code: None,
+                issued: now,
+            };
             let end = identity.key.sign(&end).ok();
             let closing = moved(lease, Phase::Closing(EndReason::TenantStopped), "");
             Ok(Step::of(end.map(|end| Record::Ended { end }).into_iter().chain([closing]).collect()))
@@ -720,6 +740,8 @@ pub fn standing(lease: &Lease) -> Standing {
         started: lease.started,
         fetched: None,
         detail: lease.detail.clone(),
+        // Nobody writes it down: the node adds it.
+        health: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use model::document::HealthWish;
 use oci_spec::image::{
     Config, DescriptorBuilder, HistoryBuilder, ImageConfiguration, ImageManifestBuilder, MediaType,
 };
@@ -17,7 +18,7 @@ use super::catalog::Entry;
 use super::content::Content;
 use super::document::oci_layer_type;
 use super::rootfs::Rootfs;
-use super::{Digest, ImageError, Platform};
+use super::{Digest, ImageError, Platform, health};
 
 /// What to make an image of, and how it shall be run. What is left out comes from the base.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,8 @@ pub struct BuildSpec {
     pub ports: Vec<u16>,
     /// The signal that asks the program to end: a name or a number.
     pub stop_signal: Option<String>,
+    /// How to see whether it is well.
+    pub health: Option<HealthWish>,
 }
 
 /// Fast, and within a tenth of the best for programs. The level is part of what makes a digest reproducible.
@@ -59,6 +62,11 @@ pub(super) fn build(
     let (entry, rootfs) = base.unzip();
     let layer = write_layer(content, &spec.dir, rootfs.as_ref())?;
     let config = configuration(spec, entry.map(|entry| &entry.config.document), &layer)?;
+    let unwritable = |error| ImageError::malformed("a configuration of ours", error);
+    let mut config = serde_json::to_value(config).map_err(unwritable)?;
+    if let Some(wish) = spec.health.as_ref().or(entry.and_then(|entry| entry.config.run.health.as_ref())) {
+        health::write(&mut config, wish);
+    }
     let mut layers = Vec::new();
     for below in entry.iter().flat_map(|entry| entry.manifest.document.layers()) {
         // Docker's names for layers may not stand in an OCI manifest.

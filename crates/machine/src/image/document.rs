@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use model::document::HealthWish;
 use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest, MediaType};
 use serde::{Deserialize, Serialize};
 
 use super::content::MAX_BLOB;
-use super::{Digest, ImageError};
+use super::{Digest, ImageError, health};
 
 /// The largest manifest, index or configuration in bytes. Registries refuse manifests above 4 MiB.
 pub(super) const MAX_DOCUMENT: u64 = 4 << 20;
@@ -98,6 +99,9 @@ pub struct RunConfig {
     pub ports: Vec<u16>,
     /// The signal that asks the program to end, as written: a name or a number.
     pub stop_signal: Option<String>,
+    /// How to see whether it is well; none: it does not say.
+    #[serde(default)]
+    pub health: Option<HealthWish>,
 }
 
 /// A manifest that has been checked.
@@ -184,7 +188,7 @@ impl Config {
         Ok(Config {
             platform,
             created: document.created().clone(),
-            run: run_config(&document),
+            run: RunConfig { health: health::read(bytes), ..run_config(&document) },
             labels: labels.map(|(name, value)| (name.clone(), value.clone())).collect(),
             diff_ids,
             document,
@@ -344,6 +348,8 @@ fn run_config(document: &ImageConfiguration) -> RunConfig {
         user: config.user().clone().unwrap_or_default(),
         ports,
         stop_signal: config.stop_signal().clone().filter(|signal| !signal.is_empty()),
+        // It stands beside what the OCI says.
+        health: None,
     }
 }
 

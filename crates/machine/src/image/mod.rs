@@ -19,6 +19,7 @@ mod content;
 mod digest;
 mod document;
 mod error;
+mod health;
 mod import;
 mod layers;
 mod merged;

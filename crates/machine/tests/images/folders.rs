@@ -43,6 +43,7 @@ async fn a_folder_becomes_what_a_guest_sees() {
         user: Some("1000:1000".into()),
         ports: vec![8080, 80],
         base: None,
+        health: None,
         stop_signal: None,
     };
     let image = store.images.build(spec).await.expect("built");

@@ -5,6 +5,7 @@ use crate::envelope::Invalid;
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// How a guest's program is run. What is not said is as the image has it, or as usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,9 +46,9 @@ pub struct RunOptions {
     /// How long it may take to end; none: 10 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_within: Option<Span>,
-    /// How to see whether it is well.
+    /// How it is seen whether the guest is well; none: as the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthCheck>,
+    pub health: Option<HealthWish>,
     /// The tenant's own notes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -84,19 +85,37 @@ impl Restart {
     }
 }
 
-/// How to see whether a guest is well: a command that is run in it, and ends with 0 if so.
+/// What is wanted of health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthWish {
+    /// None, whatever the image says.
+    Off,
+    /// This one. What it leaves out is as the image says, or as usual.
+    Check(HealthCheck),
+}
+
+/// How to see whether a guest is well: a command that is run in it, and ends with 0 if so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The command and its arguments.
+    /// The command and its arguments; none: the image's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
     /// From the end of one to the beginning of the next.
-    pub interval: Span,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Span>,
     /// One that takes longer has failed.
-    pub within: Span,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
     /// So many failures in a row make it unwell.
-    pub retries: u32,
-    /// In its first time failures do not count.
-    pub start_period: Span,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// In its first time failures do not count, until it was well for once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_period: Option<Span>,
+    /// The interval in its first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_interval: Option<Span>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -158,22 +177,51 @@ impl RunOptions {
             "labels",
             "at most 64, of plain text",
         )?;
-        // No host runs checks yet: what is agreed has to be kept.
-        require(self.health.is_none(), "health", "no host serves it yet: leave it out")?;
-        self.health.as_ref().map_or(Ok(()), HealthCheck::check)
+        match &self.health {
+            Some(HealthWish::Check(check)) => check.check(),
+            Some(HealthWish::Off) | None => Ok(()),
+        }
     }
 }
 
 impl HealthCheck {
+    /// From one check to the next: a check is a program of its own.
+    pub const INTERVALS: RangeInclusive<Span> = Span::seconds(1)..=Span::hours(24);
+
+    /// The longest that one may take.
+    pub const WITHIN: RangeInclusive<Span> = Span::seconds(1)..=Span::hours(1);
+
+    /// The most failures in a row.
+    pub const RETRIES: RangeInclusive<u32> = 1..=1_000;
+
+    /// The longest first time.
+    pub const LONGEST_START: Span = Span::hours(24);
+
     fn check(&self) -> Result<(), Invalid> {
-        let command = (1..=128).contains(&self.command.len())
+        let command = self.command.len() <= 128
             && self.command.iter().map(|word| word.len() + 1).sum::<usize>() <= 16 * 1_024
-            && !self.command.iter().any(|word| word.contains('\0'));
-        require(command, "health command", "1 to 128 words, of 16 KiB in all")?;
-        let span = |span| (Span::seconds(1)..=Span::hours(1)).contains(&span);
-        require(span(self.interval) && span(self.within), "health interval", "from 1 s to 1 h")?;
-        require((1..=100).contains(&self.retries), "health retries", "from 1 to 100")?;
-        require(self.start_period <= Span::hours(1), "health start period", "at most 1 h")
+            && !self.command.iter().any(|word| word.contains('\0'))
+            && self.command.first().is_none_or(|program| !program.is_empty());
+        require(command, "health command", "at most 128 words, of 16 KiB in all")?;
+        let is_in =
+            |span: Option<Span>, range: RangeInclusive<Span>| span.is_none_or(|span| range.contains(&span));
+        require(
+            is_in(self.interval, HealthCheck::INTERVALS)
+                && is_in(self.start_interval, HealthCheck::INTERVALS),
+            "health interval",
+            "from 1 s to 24 h",
+        )?;
+        require(is_in(self.within, HealthCheck::WITHIN), "health timeout", "from 1 s to 1 h")?;
+        require(
+            self.retries.is_none_or(|retries| HealthCheck::RETRIES.contains(&retries)),
+            "health retries",
+            "from 1 to 1000",
+        )?;
+        require(
+            is_in(self.start_period, Span::ZERO..=HealthCheck::LONGEST_START),
+            "health start period",
+            "at most 24 h",
+        )
     }
 }
 
@@ -211,5 +259,19 @@ mod tests {
         refused(|options| options.stop_signal = Some(0));
         refused(|options| options.stop_within = Some(Span::hours(1)));
         refused(|options| drop(options.labels.insert("a\x1b[".into(), String::new())));
+        let unwell = |change: fn(&mut HealthCheck)| {
+            let mut check = HealthCheck { command: vec!["true".into()], ..HealthCheck::default() };
+            assert!(check.check().is_ok());
+            change(&mut check);
+            assert!(check.check().is_err(), "{check:?}");
+        };
+        unwell(|check| check.command = vec![String::new()]);
+        unwell(|check| check.command = vec!["a\0".into()]);
+        unwell(|check| check.command = vec!["x".repeat(16 << 10)]);
+        unwell(|check| check.interval = Some(Span(999)));
+        unwell(|check| check.start_interval = Some(Span::hours(25)));
+        unwell(|check| check.within = Some(Span::ZERO));
+        unwell(|check| check.retries = Some(0));
+        unwell(|check| check.start_period = Some(Span::hours(25)));
     }
 }

@@ -239,6 +239,10 @@ pub struct End {
     pub side: Side,
     /// Why.
     pub reason: EndReason,
+    /// With which exit code the guest's program ended that did not end by itself, where that is known; 128 and the number of the signal
+    /// that killed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
     /// When it was signed.
     pub issued: Timestamp,
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each of its users needs a part")]
 
 use model::document::{Channel, LentDevice, Package, PackageKind, Readers, SecretFile, Secrets, Stage};
+use model::health::{Checked, Health, HealthState};
 use model::message::LogView;
 use model::message::{Denial, Passed, Request, Response, Standing, StreamHead, Verdict, VolumeWish};
 use model::owner::WHOLE_DAY;
@@ -266,10 +267,14 @@ pub fn renewal() -> Cosigned<Renewal> {
 }
 
 pub fn end() -> Signed<End> {
-    signed(
-        &host().device,
-        End { lease: lease().id(), side: Side::Host, reason: EndReason::Exited { code: 0 }, issued: NOW },
-    )
+    let (lease, reason) = (lease().id(), EndReason::Exited { code: 0 });
+    signed(&host().device, End { lease, side: Side::Host, reason, code: None, issued: NOW })
+}
+
+/// With what came later than the first ends had.
+pub fn end_of_stopped() -> Signed<End> {
+    let end = End { reason: EndReason::TenantStopped, code: Some(143), ..(*end()).clone() };
+    signed(&host().device, end)
 }
 
 pub fn rating() -> Signed<Rating> {
@@ -383,6 +388,7 @@ pub fn documents() -> Vec<(&'static str, Vec<u8>)> {
         ("tick-by-tenant", receipt(1).second_signed().bytes().to_vec()),
         ("renewal", renewal().first_signed().bytes().to_vec()),
         ("end", end().bytes().to_vec()),
+        ("end-of-stopped", end_of_stopped().bytes().to_vec()),
         ("rating", rating().bytes().to_vec()),
         ("invite", invite().bytes().to_vec()),
         ("greeting", greeting().bytes().to_vec()),
@@ -408,6 +414,7 @@ pub fn requests() -> Vec<Request> {
         },
         Request::Settled { settlement: settlement().id(), verdict: Verdict::Missing("not there yet".into()) },
         Request::Standing(standing()),
+        Request::Standing(standing_of_health()),
         Request::Release { ask: ask().id() },
         Request::Where { lease: lease().id() },
         Request::Passed(Passed {
@@ -442,6 +449,21 @@ fn standing() -> Standing {
         started: Some(NOW),
         fetched: Some((1 << 20, 1 << 24)),
         detail: "the owner is back".into(),
+        health: None,
+    }
+}
+
+/// With what came later than the first words of where a lease stands had.
+fn standing_of_health() -> Standing {
+    let output = "curl: (7) Failed to connect\nto port 8080".into();
+    let last = Some(Checked { at: NOW, code: Some(7), output });
+    let health = Health { state: HealthState::Unhealthy, since: NOW - Span::minutes(1), failing: 3, last };
+    Standing {
+        phase: Phase::Running,
+        fetched: None,
+        detail: String::new(),
+        health: Some(health),
+        ..standing()
     }
 }
 

@@ -45,6 +45,7 @@ async fn a_message_that_nobody_would_read_is_not_sent() {
         started: None,
         fetched: None,
         detail: "x".repeat(MAX_MESSAGE),
+        health: None,
     });
     let error = one.net.request(other.net.me(), huge).await.unwrap_err();
     assert!(matches!(error, NetError::TooLarge { limit: MAX_MESSAGE, .. }), "{error}");
