@@ -12,16 +12,11 @@
     reason = "it is a program that prints, and stops at what surprises it"
 )]
 
-use api::Client;
-use api::node::model::{Amount, Currency, Span};
-use api::shapes::{
-    Build, Lease, LeaseState, Money, Network, Port, Prices, Protocol, RentWish, Seconds, ShareWish,
-};
+use api::shapes::{Port, Protocol, RentWish};
+use pair::{Node, SUBLET, ended, pair, percentiles, wish};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -33,7 +28,7 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-const SUBLET: &str = env!("CARGO_BIN_EXE_sublet");
+mod pair;
 
 /// Bytes of one copy.
 const COPY: usize = 256 << 20;
@@ -47,19 +42,6 @@ const FIRST_BYTE: f64 = 500.0;
 const MEMORY: f64 = 40.0;
 const PROCESSOR: f64 = 0.005;
 const PORT: f64 = 0.5;
-
-struct Node {
-    process: Child,
-    data: PathBuf,
-    client: Client,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[tokio::main]
 async fn main() {
@@ -112,81 +94,6 @@ async fn main() {
         processor * 100.0,
         PROCESSOR * 100.0
     );
-}
-
-/// A host that lends, and a tenant that sees the offer and has busybox.
-async fn pair(place: &Path) -> (Node, Node) {
-    let (host, tenant) = (start(place, "host").await, start(place, "tenant").await);
-    host.client.benchmark().await.unwrap().done(|_| {}).await.unwrap();
-    let price = |micros| Money::from(Amount::new(micros, Currency::Iso(*b"EUR")));
-    let prices = Prices::Rent { core: price(360_000), memory_gib: price(0), disk_gib: price(0) };
-    host.client.set_offer(&ShareWish { prices: Some(prices), ..ShareWish::default() }).await.unwrap();
-    let address = host.client.status().await.unwrap().addresses.remove(0);
-    tenant.client.dial(&address).await.unwrap();
-    while tenant.client.offers(None).await.unwrap().offers.is_empty() {
-        sleep(Duration::from_millis(20)).await;
-    }
-    let folder = place.join("image/bin");
-    fs::create_dir_all(&folder).unwrap();
-    fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static is installed");
-    fs::set_permissions(folder.join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-    let build = Build {
-        dir: place.join("image"),
-        name: Some("busybox".into()),
-        entrypoint: Some(vec!["/bin/busybox".into()]),
-        ..Build::default()
-    };
-    tenant.client.build(&build).await.unwrap().done(|_| {}).await.unwrap();
-    (host, tenant)
-}
-
-async fn start(place: &Path, name: &str) -> Node {
-    let data = place.join(name);
-    let listen = ["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let host = ["host", "--no-mdns", "--name", name, "--port", "0"];
-    let quiet = || Stdio::null();
-    let process = Command::new(SUBLET)
-        .arg("--data")
-        .arg(&data)
-        .args(host)
-        .args(listen)
-        .stdout(quiet())
-        .stderr(quiet())
-        .spawn()
-        .unwrap();
-    let client = Client::of(&data);
-    while client.status().await.is_err() {
-        sleep(Duration::from_millis(20)).await;
-    }
-    Node { process, data, client }
-}
-
-fn wish(command: &[&str]) -> RentWish {
-    RentWish {
-        image: "busybox".into(),
-        command: command.iter().map(|&word| word.to_owned()).collect(),
-        env: vec![],
-        cpu_millis: 1_000,
-        memory_bytes: 64 << 20,
-        disk_bytes: 1 << 20,
-        term: Seconds(Span::minutes(10)),
-        max_price: None,
-        mode: None,
-        on: None,
-        min_trust: 0,
-        options: Default::default(),
-        volumes: Vec::new(),
-        devices: Vec::new(),
-        secrets: Vec::new(),
-        ports: vec![],
-        network: Network::None,
-    }
-}
-
-async fn ended(node: &Node, lease: &Lease) {
-    while node.client.lease(&lease.id).await.unwrap().standing.state != LeaseState::Ended {
-        sleep(Duration::from_millis(10)).await;
-    }
 }
 
 async fn deals(tenant: &Node, turns: usize) -> Vec<f64> {
@@ -310,10 +217,4 @@ fn ticks(node: &Node) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", node.process.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-/// The median and the 95th percentile.
-fn percentiles(mut values: Vec<f64>) -> (f64, f64) {
-    values.sort_by(f64::total_cmp);
-    (values[values.len() / 2], values[(values.len() * 95 / 100).min(values.len() - 1)])
 }

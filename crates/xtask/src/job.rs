@@ -22,8 +22,8 @@ usage: cargo xtask JOB
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
   bench [--json] [NAME..]
-                    the benchmarks, each against the raw tool in the same run: guests, machine, network, owner, record,
-                    lease
+                    the benchmarks, each against the raw tool in the same run: guests, images, machine, network, owner,
+                    record, start, lease
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
@@ -38,6 +38,7 @@ const GUEST_VARIABLE: &str = "SUBLET_DEMO_GUEST";
 /// Name, package and bench target.
 const BENCHES: &[(&str, &str, &str)] = &[
     ("guests", "sublet-machine", "guest_start"),
+    ("images", "sublet-cli", "images"),
     ("machine", "sublet-machine", "measure"),
     ("network", "sublet-machine", "network"),
     ("owner", "sublet-node", "owner"),
