@@ -113,12 +113,12 @@ async fn a_node_that_starts_again_takes_up_the_way_out(mut house: House) {
     let before = house.see(spec.id).await.usage.traffic;
     house.restart(sleep(Duration::from_millis(300))).await;
     house.see(spec.id).await;
-    let printed = house.printed(spec.id).await;
-    assert!(printed.contains("GET /one") && printed.contains("GET /two"), "{printed}");
     // A guest that was quicker than the restart has ended unseen: there is no event of it, but a state.
     while !matches!(house.see(spec.id).await.state, GuestState::Exited { .. }) {
         sleep(Duration::from_millis(20)).await;
     }
+    let printed = house.printed(spec.id).await;
+    assert!(printed.contains("GET /one") && printed.contains("GET /two"), "{printed}");
     let after = house.see(spec.id).await.usage.traffic;
     assert!(before.received > 0 && after.received >= before.received, "{before:?} {after:?}");
 }
