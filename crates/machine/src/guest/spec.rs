@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use model::document::SecretFile;
+use model::document::{SecretFile, is_hostname};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -305,13 +305,6 @@ impl Limits {
             None => Ok(()),
         }
     }
-}
-
-fn is_hostname(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 #[cfg(test)]

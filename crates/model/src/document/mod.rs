@@ -27,7 +27,7 @@ pub use rating::{Aspect, Rating};
 pub use release::{
     ALL, Channel, LARGEST_PACKAGE, NotAVersion, Package, PackageKind, Release, Stage, Version,
 };
-pub use run::{HealthCheck, HealthWish, Restart, RunOptions, Tmpfs};
+pub use run::{HealthCheck, HealthWish, Restart, RunOptions, Tmpfs, is_hostname};
 pub use secret::{Readers, SecretFile, Secrets};
 pub use settlement::{LONGEST_SETTLEMENT, Settlement};
 pub use tested::Tested;

@@ -225,7 +225,8 @@ impl HealthCheck {
     }
 }
 
-fn is_hostname(name: &str) -> bool {
+/// Whether this is one label of a host's name: 1 to 63 letters, digits and hyphens (RFC 1123, 2.1).
+pub fn is_hostname(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
         && !name.starts_with('-')

@@ -69,7 +69,7 @@ pub fn bundle(shop: &Workshop, wish: Wish) -> Result<()> {
     step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
     step("build Sublet", || {
         let mut cargo = shop.cargo(["build", "--package", "sublet-cli", "--package", "sublet-desktop"]);
-        cargo.args((!wish.debug).then_some("--release"));
+        cargo.args((!wish.debug).then_some("--profile=dist"));
         run(cargo)
     })?;
     let yard = Yard {
@@ -78,7 +78,7 @@ pub fn bundle(shop: &Workshop, wish: Wish) -> Result<()> {
         debug: wish.debug,
         date: source_date(&shop.root),
     };
-    let profile = if wish.debug { "debug" } else { "release" };
+    let profile = if wish.debug { "debug" } else { "dist" };
     step("lay out what is installed", || {
         stage::lay_out(&yard, &PACKAGES.map(|program| shop.built(profile, program)))
     })?;

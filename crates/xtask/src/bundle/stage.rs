@@ -87,7 +87,7 @@ fn write_manual(to: &Path, sublet: &Path) -> Result<()> {
 fn install_program(yard: &Yard, from: &Path, to: &Path) -> Result<()> {
     install(from, to)?;
     set_mode(to, 0o755)?;
-    // A release build has no symbols as it is.
+    // What is built for packages has no symbols as it is.
     if yard.debug { run(in_c("strip", [to])) } else { Ok(()) }
 }
 
