@@ -39,7 +39,10 @@ async function open(options = {}) {
   page.setDefaultTimeout(45_000)
   const wrong = []
   page.on('pageerror', (error) => wrong.push(String(error)))
-  page.on('console', (line) => line.type() === 'error' && wrong.push(line.text()))
+  page.on(
+    'console',
+    (line) => line.type() === 'error' && wrong.push(`${line.text()} (${line.location().url})`),
+  )
   return { page, wrong }
 }
 
