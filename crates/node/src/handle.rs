@@ -13,7 +13,7 @@ use engine::{Identity, Input, Reply, owner};
 use machine::image::Images;
 use model::message::StreamHead;
 use model::{EndReason, Id, Lease, Phase, Share, Side, Span, Speed};
-use net::{Net, PeerSeen};
+use net::{Net, NetError, PeerSeen};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, oneshot};
 
@@ -260,11 +260,10 @@ impl NodeHandle {
     /// A guest's output.
     ///
     /// # Errors
-    /// When the guest has not started, or its host cannot be reached.
+    /// When the guest has not started yet, or its host cannot be reached.
     pub async fn logs(&self, id: Id<Lease>, wish: LogWish) -> Result<LogReader, Error> {
         let (side, peer, phase, started) =
             self.lease(id, |lease| (lease.side, lease.peer, lease.phase, lease.started)).await?;
-        let not_running = || Error::NotRunning { lease: id, phase: phase.to_string() };
         let LogWish { from, follow, view } = wish;
         match side {
             Side::Host if started.is_some() => Ok(self.hands().log(guest(id), wish)),
@@ -273,11 +272,12 @@ impl NodeHandle {
                 let head = StreamHead::Logs { lease: id, from, follow, view };
                 match self.net().open(peer, head).await {
                     Ok(stream) => Ok(LogReader::Remote(Box::new(stream))),
-                    Err(_) if started.is_none() => Err(not_running()),
+                    Err(NetError::Refused { .. }) if started.is_none() => Ok(LogReader::Nothing),
                     Err(error) => Err(error.into()),
                 }
             }
-            Side::Host | Side::Tenant => Err(not_running()),
+            Side::Host if phase.is_ended() => Ok(LogReader::Nothing),
+            Side::Host | Side::Tenant => Err(Error::NotRunning { lease: id, phase: phase.to_string() }),
         }
     }
 

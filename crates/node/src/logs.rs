@@ -35,6 +35,8 @@ pub enum LogReader {
     Remote(Box<net::Stream>),
     /// The guest runs here.
     Local(Box<LocalLog>),
+    /// It ended before it began: there is none.
+    Nothing,
 }
 
 impl LogReader {
@@ -51,6 +53,7 @@ impl LogReader {
                 Ok((length > 0).then(|| piece.into()))
             }
             LogReader::Local(log) => log.next().await.map_err(io::Error::other),
+            LogReader::Nothing => Ok(None),
         }
     }
 }

@@ -14,7 +14,7 @@ use model::document::volumes_room;
 use model::message::{StreamAnswer, StreamHead};
 use model::stats::{MAX_FRAME, MOST_READINGS, Process, Processes, Reading, STEP};
 use model::{Id, Lease, Side, Span, Timestamp, plain};
-use net::IncomingStream;
+use net::{IncomingStream, NetError};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,14 +192,22 @@ pub struct Most {
 pub struct Stats {
     /// What it may take.
     pub most: Most,
-    /// What it has taken in the last minutes, the oldest first; the last is now.
+    /// What it has taken in the last minutes, the oldest first; the last is now. None while it does not run.
     pub samples: Vec<Sample>,
     source: Source,
 }
 
 enum Source {
-    Remote { stream: Box<net::Stream>, heard: Instant },
-    Local { hands: Box<Hands>, id: GuestId },
+    Remote {
+        stream: Box<net::Stream>,
+        heard: Instant,
+    },
+    Local {
+        hands: Box<Hands>,
+        id: GuestId,
+    },
+    /// It does not run: nothing comes.
+    Rests,
 }
 
 impl Stats {
@@ -218,6 +226,7 @@ impl Stats {
                 sleep(BEAT).await;
                 hands.sampler.now(&hands.guests, *id).await.ok()
             }
+            Source::Rests => None,
         };
         let Some(reading) = reading else { return Ok(None) };
         let sample = match self.samples.last() {
@@ -230,10 +239,11 @@ impl Stats {
 }
 
 impl NodeHandle {
-    /// What the guest of a lease takes: of ours elsewhere, or of somebody's here.
+    /// What the guest of a lease takes: of ours elsewhere, or of somebody's here. Nothing while it does not run: whoever asks
+    /// cannot know of its end before we do.
     ///
     /// # Errors
-    /// When it does not run, or its host cannot be reached.
+    /// When its host cannot be reached.
     pub async fn stats(&self, id: Id<Lease>, follow: bool) -> Result<Stats, Error> {
         let lease = self.lease(id, |lease| {
             let workload = &lease.contract.workload;
@@ -247,18 +257,28 @@ impl NodeHandle {
             (lease.side, lease.peer, lease.phase, lease.started, most)
         });
         let (side, peer, phase, started, most) = lease.await?;
-        let not_running = || Error::NotRunning { lease: id, phase: phase.to_string() };
-        let Some(started) = started.filter(|_| phase.is_live()) else { return Err(not_running()) };
+        let rests = Stats { most, samples: Vec::new(), source: Source::Rests };
+        let Some(started) = started.filter(|_| phase.is_live()) else { return Ok(rests) };
         let (readings, source) = match side {
             Side::Host => {
                 let hands = self.hands().clone();
-                let readings = readings(&hands, guest(id)).await.map_err(|error| {
-                    if matches!(error, GuestError::NotRunning(_)) { not_running() } else { error.into() }
-                })?;
-                (readings, Source::Local { hands: Box::new(hands), id: guest(id) })
+                match readings(&hands, guest(id)).await {
+                    Ok(readings) => (readings, Source::Local { hands: Box::new(hands), id: guest(id) }),
+                    Err(GuestError::NotRunning(_)) => return Ok(rests),
+                    Err(error) => return Err(error.into()),
+                }
             }
             Side::Tenant => {
-                let mut stream = self.net().open(peer, StreamHead::Stats { lease: id, follow }).await?;
+                let mut stream = match self.net().open(peer, StreamHead::Stats { lease: id, follow }).await {
+                    Ok(stream) => stream,
+                    // Its host knows earlier that it has ended.
+                    Err(NetError::Refused {
+                        answer: StreamAnswer::NotYours | StreamAnswer::Closed, ..
+                    }) => {
+                        return Ok(rests);
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 let first = timeout(ANSWER, read(&mut stream)).await;
                 let Ok(Ok(Some(readings))) = first else { return Err(Error::no_answer(id)) };
                 (readings, Source::Remote { stream: Box::new(stream), heard: Instant::now() })

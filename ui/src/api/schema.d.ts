@@ -766,7 +766,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What a guest takes: now, and in the last ten minutes. Of ours on another computer, or of somebody's on this one. */
+        /**
+         * What a guest takes: now, and in the last ten minutes. Of ours on another computer, or of somebody's on this one.
+         * @description A guest that does not run takes nothing: there is no `now`.
+         */
         get: operations["leases_stats"];
         put?: never;
         post?: never;
@@ -3625,8 +3628,7 @@ export interface components {
             lease: string;
             /** @description What it may take at the most. */
             limits: components["schemas"]["StatsLimits"];
-            /** @description The newest. */
-            now: components["schemas"]["StatsSample"];
+            now?: components["schemas"]["StatsSample"] | null;
             /** @description From one sample of the history to the next. */
             step: components["schemas"]["Seconds"];
         };

@@ -13,8 +13,8 @@ pub struct Stats {
     pub lease: String,
     /// What it may take at the most.
     pub limits: StatsLimits,
-    /// The newest.
-    pub now: StatsSample,
+    /// The newest; none while it does not run.
+    pub now: Option<StatsSample>,
     /// Those before it, the oldest first: one each `step`, as far back as its host remembers.
     pub history: Vec<StatsSample>,
     /// From one sample of the history to the next.
@@ -89,11 +89,11 @@ impl From<Sample> for StatsSample {
 }
 
 impl Stats {
-    /// What a node knows of a guest; none when it knows nothing.
-    pub fn of(lease: String, stats: &node::Stats) -> Option<Stats> {
+    /// What a node knows of a guest.
+    pub fn of(lease: String, stats: &node::Stats) -> Stats {
         let mut history: Vec<StatsSample> = stats.samples.iter().copied().map(StatsSample::from).collect();
-        let now = history.pop()?;
-        Some(Stats { lease, limits: stats.most.into(), now, history, step: Seconds(STEP) })
+        let now = history.pop();
+        Stats { lease, limits: stats.most.into(), now, history, step: Seconds(STEP) }
     }
 }
 

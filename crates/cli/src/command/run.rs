@@ -329,8 +329,6 @@ impl Attached<'_> {
             let follow = LogsWish { follow: true, ..LogsWish::default() };
             self.output = match self.desk.client.logs(&self.lease.id, &follow).await {
                 Ok(pieces) => Output::Open(pieces),
-                // It never started, so there is none.
-                Err(_) if self.lease.started.is_none() => Output::Over,
                 Err(error) => {
                     self.desk.out.note(format!("the output cannot be read: {error}"));
                     Output::Over

@@ -7,7 +7,7 @@ use crate::fail::Failure;
 use crate::show::{Table, bytes, per_cent, short, time};
 use crate::terminal;
 use api::ClientError;
-use api::shapes::{Lease, LeaseState, StatsLimits, StatsSample};
+use api::shapes::{Lease, LeaseState, Stats, StatsLimits, StatsSample};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -50,10 +50,14 @@ pub async fn stats(desk: &Desk<'_>, args: &StatsArgs) -> Done {
     let mut rows = BTreeMap::new();
     for lease in &leases {
         match desk.client.stats(&lease.id).await {
-            Ok(stats) => {
-                let row = Row { lease: stats.lease, with: with(lease), limits: stats.limits, now: stats.now };
-                rows.insert(lease.id.clone(), row);
-            }
+            Ok(stats) => match row(lease, stats) {
+                Some(row) => drop(rows.insert(lease.id.clone(), row)),
+                None if args.leases.is_empty() => {}
+                None => {
+                    let sentence = format!("the guest of lease {} does not run", short(&lease.id));
+                    return Err(Failure::refused("wrong_phase", sentence));
+                }
+            },
             // Of all, one may have ended meanwhile, or be out of reach.
             Err(error) if args.leases.is_empty() => desk.out.note(format!("{}: {error}", short(&lease.id))),
             Err(error) => return Err(error.into()),
@@ -64,6 +68,11 @@ pub async fn stats(desk: &Desk<'_>, args: &StatsArgs) -> Done {
         return desk.out.either(&json!({ "stats": list }), || table(desk, &rows)).map(|()| 0);
     }
     go_on(desk, rows, args.leases.is_empty()).await
+}
+
+/// None for a guest that does not run.
+fn row(lease: &Lease, stats: Stats) -> Option<Row> {
+    Some(Row { lease: stats.lease, with: with(lease), limits: stats.limits, now: stats.now? })
 }
 
 async fn wanted(desk: &Desk<'_>, named: &[String]) -> Result<Vec<Lease>, Failure> {
@@ -118,9 +127,8 @@ async fn go_on(desk: &Desk<'_>, mut rows: BTreeMap<String, Row>, all_of_them: bo
             for lease in running(desk).await? {
                 if !rows.contains_key(&lease.id)
                     && let Ok(stats) = desk.client.stats(&lease.id).await
+                    && let Some(row) = row(&lease, stats)
                 {
-                    let row =
-                        Row { lease: stats.lease, with: with(&lease), limits: stats.limits, now: stats.now };
                     rows.insert(lease.id.clone(), row);
                     follow(desk, lease.id, tell.clone());
                 }
