@@ -1,7 +1,7 @@
 //! What a tenant, and the owner of the machine, see of a guest from the command line.
 
 use crate::house::{House, Said, shell};
-use api::shapes::LeaseState;
+use api::shapes::{LeaseState, Query};
 
 /// The lines of what was printed.
 fn lines(said: &Said) -> Vec<&str> {
@@ -56,6 +56,11 @@ async fn a_guest_is_watched_listed_and_waited_for() {
     assert_eq!(tenant(&["ps", "--filter", "colour=red"]).code, Some(2));
     assert_eq!(tenant(&["ps", "--format", "{{.colour}}"]).code, Some(2));
 
+    let small = Query { cpu_millis: 100, memory_bytes: 1 << 20, disk_bytes: 1 << 20, ..Query::default() };
+    for (skip, left) in [(0, 1), (1, 0), (7, 0)] {
+        let page = house.tenant.client.search(&Query { skip, ..small.clone() }).await.unwrap();
+        assert_eq!((page.matches.len(), page.suits), (left, 1), "but {skip}");
+    }
     let offer = house.tenant.client.offers(None).await.unwrap().offers.remove(0).id;
     let said = tenant(&["inspect", id, "busybox", &offer]);
     for word in [r#""standing""#, r#""entrypoint""#, r#""arch""#] {

@@ -1,6 +1,7 @@
 // Amounts, times and sizes as people write them where they live.
 
 import type { Money } from './api'
+import { dates, numbers, spans } from './intl'
 import { locale, say, texts } from './words/say.svelte'
 
 const words = texts({
@@ -20,10 +21,10 @@ export function money(amount: Pick<Money, 'micros' | 'currency'> | null | undefi
   const small = value !== 0 && Math.abs(value) < 0.995
   const digits = small ? Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(Math.abs(value))))) : 2
   if (amount.currency === 'credit') {
-    const text = new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value)
+    const text = numbers(locale(), { maximumFractionDigits: digits }).format(value)
     return say(words.credits, { n: value, amount: text })
   }
-  return new Intl.NumberFormat(locale(), {
+  return numbers(locale(), {
     style: 'currency',
     currency: amount.currency,
     minimumFractionDigits: 2,
@@ -41,11 +42,11 @@ export function bytes(size: number): string {
 }
 
 export const number = (value: number, digits = 0): string =>
-  new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value)
+  numbers(locale(), { maximumFractionDigits: digits }).format(value)
 
 /** A part of a whole: 0.25 is 25 %. */
 export const percent = (part: number): string =>
-  new Intl.NumberFormat(locale(), { style: 'percent', maximumFractionDigits: 0 }).format(part)
+  numbers(locale(), { style: 'percent', maximumFractionDigits: 0 }).format(part)
 
 /** Thousandths of cores. */
 export const cores = (millis: number): string => number(millis / 1000, 2)
@@ -67,7 +68,7 @@ export function duration(seconds: number): string {
     if (count === 0 && parts.length === 0 && unit !== 'second') continue
     if (parts.length > 0 && count === 0) break
     parts.push(
-      new Intl.NumberFormat(locale(), {
+      numbers(locale(), {
         style: 'unit',
         unit,
         unitDisplay: unit === 'day' ? 'long' : 'short',
@@ -79,9 +80,7 @@ export function duration(seconds: number): string {
 }
 
 const when = (options: Intl.DateTimeFormatOptions) => (moment: string | number | null | undefined) =>
-  moment === null || moment === undefined
-    ? NONE
-    : new Intl.DateTimeFormat(locale(), options).format(new Date(moment))
+  moment === null || moment === undefined ? NONE : dates(locale(), options).format(new Date(moment))
 
 export const date = when({ dateStyle: 'medium' })
 export const time = when({ timeStyle: 'short' })
@@ -94,7 +93,7 @@ export function relative(moment: string, now: number): string {
   const seconds = (Date.parse(moment) - now) / 1000
   if (Math.abs(seconds) < 5) return say(words.ago)
   const [unit, size] = SPANS.find(([, size]) => Math.abs(seconds) >= size) ?? ['second', 1]
-  return new Intl.RelativeTimeFormat(locale(), { numeric: 'auto' }).format(Math.round(seconds / size), unit)
+  return spans(locale(), { numeric: 'auto' }).format(Math.round(seconds / size), unit)
 }
 
 /** The first digits of an id: enough to tell, and to type. */

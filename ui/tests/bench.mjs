@@ -47,6 +47,24 @@ async function measured(page, what, act) {
   return { what, count: ms.length, p50: round(at(ms, 0.5)), p95: round(at(ms, 0.95)), max: round(at(ms, 1)) }
 }
 
+/** Scrolls a list down until all its rows are read, and up again. */
+async function toTheEnd(list, all) {
+  let rows = 0
+  await eventually(
+    `${all} rows`,
+    async () => {
+      rows = await list.evaluate((view) => {
+        view.scrollTo(0, view.scrollHeight)
+        return Number(view.querySelector('table').getAttribute('aria-rowcount')) - 1
+      })
+      return rows >= all
+    },
+    600_000,
+  )
+  await list.evaluate((view) => view.scrollTo(0, 0))
+  return rows
+}
+
 const pair = new Pair()
 let browser
 try {
@@ -68,14 +86,17 @@ try {
       host: { ...offer.offer.host, name: `pretend ${n}` },
     },
   }))
-  const market = JSON.stringify({ ...found, matches, looked_at: OFFERS, near: [] })
   const postings = Math.ceil(ROWS / posting.entries.length)
 
   const pages = await serve(pair.tenant.data)
   browser = await browse()
   const page = await browser.newPage({ viewport: { width: 1180, height: 800 }, locale: 'en-GB' })
   const json = (route, body) => route.fulfill({ contentType: 'application/json', body })
-  await page.route('**/v1/market/search', (route) => json(route, market))
+  await page.route('**/v1/market/search', (route) => {
+    const { skip = 0 } = route.request().postDataJSON()
+    const some = { matches: matches.slice(skip, skip + 100), suits: OFFERS, looked_at: OFFERS, near: [] }
+    return json(route, JSON.stringify({ ...found, ...some }))
+  })
   await page.route('**/v1/ledger/postings?*', (route) => {
     const query = new URL(route.request().url()).searchParams
     const newest = Number(query.get('before') ?? postings + 1) - 1
@@ -106,6 +127,7 @@ try {
   await page.goto(`${pages.url}#/market`)
   const offers = page.getByRole('group', { name: 'Market' })
   await offers.locator('tbody tr').first().waitFor()
+  await toTheEnd(offers, OFFERS)
   results.push(await measured(page, `scrolling ${OFFERS} offers`, () => wheel(offers, 60)))
   results.push(
     await measured(page, 'opening and closing the sheet to rent', async () => {
@@ -136,20 +158,10 @@ try {
   await page.goto(`${pages.url}#/earnings`)
   const book = page.locator('.view').last()
   await book.locator('tbody tr').first().waitFor()
-  const rows = () =>
-    book.locator('table').evaluate((table) => Number(table.getAttribute('aria-rowcount')) - 1)
   const begun = Date.now()
-  await eventually(
-    'the whole book',
-    async () => {
-      await book.evaluate((view) => view.scrollTo(0, view.scrollHeight))
-      return (await rows()) >= ROWS
-    },
-    600_000,
-  )
+  const rows = await toTheEnd(book, ROWS)
   const read = (Date.now() - begun) / 1000
-  await book.evaluate((view) => view.scrollTo(0, 0))
-  results.push(await measured(page, `scrolling ${await rows()} rows of the book`, () => wheel(book, 60)))
+  results.push(await measured(page, `scrolling ${rows} rows of the book`, () => wheel(book, 60)))
   results.push(
     await measured(page, 'jumping through the book by keyboard', async () => {
       await book.focus()

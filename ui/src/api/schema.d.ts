@@ -1886,10 +1886,12 @@ export interface components {
         Found: {
             /** @description How many offers were looked at. */
             looked_at: number;
-            /** @description What suits, best first; at most 100. */
+            /** @description What suits, best first; at most 100, and the others by `skip`. */
             matches: components["schemas"]["Match"][];
             /** @description What does not, nearest first; at most 20. */
             near: components["schemas"]["NearMiss"][];
+            /** @description How many suit in all. */
+            suits: number;
         };
         /** @description One process of a guest, as the guest sees it. */
         GuestProcess: {
@@ -3003,6 +3005,11 @@ export interface components {
              * @default null
              */
             on?: string | null;
+            /**
+             * @description So many of the best are left out: those of the pages before.
+             * @default 0
+             */
+            skip?: number;
             /**
              * @description For how long.
              * @default 3600

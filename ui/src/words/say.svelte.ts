@@ -1,6 +1,8 @@
 // What the pages say, in the reader's language. Each text stands once, with all its translations side by side, so that
 // none can be forgotten. A text may have a form for one and a form for others, chosen by `n`.
 
+import { numbers, plurals } from '../intl'
+
 export type Language = 'en' | 'de'
 export const languages: readonly Language[] = ['en', 'de']
 type Forms = string | { readonly one: string; readonly other: string }
@@ -31,14 +33,14 @@ export function locale(): string {
 
 export function say(text: Text, fill: Fill = {}): string {
   const forms = text[languages.indexOf(speech.language)] ?? text[0]
-  const one = typeof fill.n === 'number' && new Intl.PluralRules(speech.language).select(fill.n) === 'one'
+  const one = typeof fill.n === 'number' && plurals(speech.language, {}).select(fill.n) === 'one'
   const form = typeof forms === 'string' ? forms : one ? forms.one : forms.other
   return form.replace(/\{(\w+)\}/g, (braces, name: string) => {
     const value = fill[name]
     return value === undefined
       ? braces
       : typeof value === 'number'
-        ? new Intl.NumberFormat(locale()).format(value)
+        ? numbers(locale(), {}).format(value)
         : value
   })
 }

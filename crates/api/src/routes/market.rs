@@ -54,10 +54,18 @@ fn place(listing: &market::Listing) -> String {
 pub async fn search(State(door): State<Door>, Body(query): Body<Query>) -> Result<Json<Found>, Problem> {
     let me = door.node.identity().party().device;
     let found = door.node.look(move |core| {
+        let skip = query.skip;
         let query = read(core, &query, me)?;
         let found = look_for(core.engine().book(), core.engine().state(), core.now(), &query);
         Ok::<_, Problem>(Found {
-            matches: found.matches.iter().take(MATCHES).map(|found| matched(core, found, &query)).collect(),
+            matches: found
+                .matches
+                .iter()
+                .skip(skip)
+                .take(MATCHES)
+                .map(|found| matched(core, found, &query))
+                .collect(),
+            suits: found.matches.len(),
             near: found.near.iter().map(|near| near_miss(core, near)).collect(),
             looked_at: found.looked_at,
         })

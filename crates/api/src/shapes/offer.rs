@@ -507,6 +507,8 @@ pub struct Query {
     pub min_core: u32,
     /// The least score, in thousandths.
     pub min_trust: u32,
+    /// So many of the best are left out: those of the pages before.
+    pub skip: usize,
 }
 
 impl Default for Query {
@@ -525,6 +527,7 @@ impl Default for Query {
             on: None,
             min_core: 0,
             min_trust: 0,
+            skip: 0,
         }
     }
 }
@@ -532,8 +535,10 @@ impl Default for Query {
 /// The answer to a query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Found {
-    /// What suits, best first; at most 100.
+    /// What suits, best first; at most 100, and the others by `skip`.
     pub matches: Vec<Match>,
+    /// How many suit in all.
+    pub suits: usize,
     /// What does not, nearest first; at most 20.
     pub near: Vec<NearMiss>,
     /// How many offers were looked at.

@@ -81,6 +81,7 @@ pub async fn run(desk: &Desk<'_>, args: MarketArgs) -> Done {
         on: args.on,
         min_core: args.min_core,
         min_trust: args.min_trust,
+        skip: 0,
     };
     let found = desk.client.search(&query).await?;
     desk.out.either(&found, || story(desk, &found, args.all)).map(|()| 0)
@@ -95,6 +96,9 @@ fn story(desk: &Desk<'_>, found: &Found, all: bool) -> String {
         });
     } else {
         parts.push(matches(found).text(|head| desk.out.head(head)));
+        if let Some(more @ 1..) = found.suits.checked_sub(found.matches.len()) {
+            parts.push(format!("and {more} more that suit: say more narrowly what you look for"));
+        }
     }
     // When nothing suits, what would have is the answer.
     if !found.near.is_empty() && (all || found.matches.is_empty()) {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ports, query, secretsOf, typedAmount, usual, words } from './wish'
+import { ports, query, secretsOf, typedAmount, unique, usual, words } from './wish'
 
 test('a form asks for what it says', () => {
   expect(query({ ...usual, cores: 1.5, hours: 2, cap: '0,05', mode: 'rent', trust: 50 })).toEqual({
@@ -56,4 +56,9 @@ test('a secret has a name and a value', () => {
 
 test('a command keeps together what is quoted', () => {
   expect(words(`sh -c "echo \\"a b\\"" 'c d'`)).toEqual(['sh', '-c', 'echo "a b"', 'c d'])
+})
+
+test('pages that overlap show each offer once, in the first place it had', () => {
+  const page = (...ids: string[]) => ids.map((id) => ({ offer: { id } }))
+  expect(unique([...page('a', 'b'), ...page('b', 'c', 'a')])).toEqual(page('a', 'b', 'c'))
 })

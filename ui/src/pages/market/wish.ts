@@ -47,6 +47,11 @@ export function query(wish: Wish): Schemas['Query'] {
   } as Schemas['Query']
 }
 
+/** Pages of a market that changes between them may overlap. */
+export function unique<M extends { offer: { id: string } }>(matches: readonly M[]): M[] {
+  return [...new Map(matches.map((match) => [match.offer.id, match])).values()]
+}
+
 /** Ports as people type them: `80, 8080:80`. The first that makes no sense is named. */
 export function ports(text: string): { ports: { local: number; guest: number }[] } | { bad: string } {
   const found: { local: number; guest: number }[] = []
