@@ -5,6 +5,7 @@
 
 mod news;
 mod session;
+mod terminal;
 mod tray;
 mod window;
 #[path = "../real/wish.rs"]

@@ -22,7 +22,24 @@ pub use crate::wish::PATIENCE;
 
 pub type Tested = Result<(), Box<dyn std::error::Error>>;
 
-const APP: &str = env!("CARGO_BIN_EXE_sublet-desktop");
+pub const APP: &str = env!("CARGO_BIN_EXE_sublet-desktop");
+
+/// A panel with nothing in it but the tray.
+const PANEL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<channel name="xfce4-panel" version="1.0">
+  <property name="configver" type="int" value="2"/>
+  <property name="panels" type="array">
+    <value type="int" value="1"/>
+    <property name="panel-1" type="empty">
+      <property name="position" type="string" value="p=6;x=0;y=0"/>
+      <property name="length" type="uint" value="100"/>
+      <property name="size" type="uint" value="32"/>
+      <property name="plugin-ids" type="array"><value type="int" value="1"/></property>
+    </property>
+  </property>
+  <property name="plugins" type="empty"><property name="plugin-1" type="string" value="systray"/></property>
+</channel>
+"#;
 
 /// Fields drop in this order: the programs end, then the screen goes, then the home.
 pub struct Session {
@@ -99,6 +116,14 @@ impl Session {
         Ok(())
     }
 
+    /// Starts a panel that shows trays.
+    pub fn panel(&mut self) -> Tested {
+        let settings = self.home().join(".config/xfce4/xfconf/xfce-perchannel-xml");
+        fs::create_dir_all(&settings)?;
+        fs::write(settings.join("xfce4-panel.xml"), PANEL)?;
+        self.begin("xfce4-panel", &["--disable-wm-check"])
+    }
+
     /// Starts the app as at login, without a window; returns its process, and a client of its node.
     pub async fn at_login(&self) -> Result<(Ended, Node), Box<dyn std::error::Error>> {
         let app = Ended(self.command(APP).arg("--hidden").stderr(Stdio::null()).spawn()?);
@@ -109,6 +134,11 @@ impl Session {
 
     /// Starts the app with its window, and takes hold of that.
     pub async fn window(self) -> Result<Desktop, Box<dyn std::error::Error>> {
+        self.window_of(Path::new(APP)).await
+    }
+
+    /// The same, where the app is started by another program.
+    pub async fn window_of(self, app: &Path) -> Result<Desktop, Box<dyn std::error::Error>> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let driver = self
             .command("WebKitWebDriver")
@@ -119,23 +149,14 @@ impl Session {
             .spawn()
             .map_err(|error| format!("start WebKitWebDriver (Debian: webkit2gtk-driver): {error}"))?;
         let driver = Ended(driver);
-        let window = driven(port).await?;
+        let window = driven(port, app).await?;
         Ok(Desktop { window, _driver: driver, session: self })
     }
 
     /// Gives the app's node, before it runs, the loopback to listen on and a measured speed: measuring takes 20 seconds.
     pub async fn furnish(&self) -> Tested {
         let second = Second::at(&self.data(), "attic").await?;
-        let figures = Figures {
-            core_events: 500_000,
-            cores_events: 1_000_000,
-            memory_bytes: 10 << 30,
-            disk_read_bytes: 1 << 30,
-            disk_write_bytes: 1 << 30,
-            disk_read_ops: 10_000,
-            disk_write_ops: 10_000,
-        };
-        second.node.measured(speed(&figures)).await?;
+        second.measure().await?;
         second.end().await;
         Ok(())
     }
@@ -167,8 +188,8 @@ impl Desktop {
 }
 
 /// Asks until the driver listens.
-async fn driven(port: u16) -> Result<Client, NewSessionError> {
-    let options = json!({ "binary": APP, "args": [] });
+async fn driven(port: u16, app: &Path) -> Result<Client, NewSessionError> {
+    let options = json!({ "binary": app, "args": [] });
     let capabilities = Capabilities::from_iter([("webkitgtk:browserOptions".to_owned(), options)]);
     let began = Instant::now();
     loop {
@@ -199,20 +220,40 @@ impl Second {
         Ok(Second { node, client: Node::of(data), serving })
     }
 
+    /// Gives it a measured speed.
+    pub async fn measure(&self) -> Tested {
+        let figures = Figures {
+            core_events: 500_000,
+            cores_events: 1_000_000,
+            memory_bytes: 10 << 30,
+            disk_read_bytes: 1 << 30,
+            disk_write_bytes: 1 << 30,
+            disk_read_ops: 10_000,
+            disk_write_ops: 10_000,
+        };
+        self.node.measured(speed(&figures)).await?;
+        Ok(())
+    }
+
     /// Has it meet another, and see what that one offers.
     pub async fn meets(&self, other: &Node) {
-        let address = other.status().await.unwrap().addresses.remove(0);
-        crate::wish::eventually("the two to meet", async || {
-            let _ = self.client.dial(&address).await;
-            self.client.offers(None).await.is_ok_and(|offers| !offers.offers.is_empty())
-        })
-        .await;
+        meet(&self.client, other).await;
     }
 
     pub async fn end(self) {
         self.serving.stop().await;
         self.node.shut_down().await;
     }
+}
+
+/// Has one node meet another, and see what that one offers.
+pub async fn meet(tenant: &Node, host: &Node) {
+    let address = host.status().await.unwrap().addresses.remove(0);
+    crate::wish::eventually("the two to meet", async || {
+        let _ = tenant.dial(&address).await;
+        tenant.offers(None).await.is_ok_and(|offers| !offers.offers.is_empty())
+    })
+    .await;
 }
 
 /// Lends by no rules but a pause by hand: what the tests do on their screen is not an owner's doing.
@@ -249,6 +290,11 @@ impl Screen {
 pub struct Ended(Child);
 
 impl Ended {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Waits until it ends by itself.
     pub fn code(&mut self) -> Result<Option<i32>, Box<dyn std::error::Error>> {
         let mut code = None;

@@ -4,28 +4,10 @@ use crate::session::{Second, Session, Tested, always};
 use crate::wish::{eventually, image, shell, terms};
 use api::shapes::LeaseState;
 use std::collections::HashMap;
-use std::fs;
 use tauri::image::Image;
 use zbus::proxy::{Builder, CacheProperties};
 use zbus::zvariant::{OwnedValue, Structure, Value};
 use zbus::{Connection, Proxy};
-
-/// A panel with nothing in it but the tray.
-const PANEL: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<channel name="xfce4-panel" version="1.0">
-  <property name="configver" type="int" value="2"/>
-  <property name="panels" type="array">
-    <value type="int" value="1"/>
-    <property name="panel-1" type="empty">
-      <property name="position" type="string" value="p=6;x=0;y=0"/>
-      <property name="length" type="uint" value="100"/>
-      <property name="size" type="uint" value="32"/>
-      <property name="plugin-ids" type="array"><value type="int" value="1"/></property>
-    </property>
-  </property>
-  <property name="plugins" type="empty"><property name="plugin-1" type="string" value="systray"/></property>
-</channel>
-"#;
 
 /// The item of the app, as the panel knows it.
 struct Item {
@@ -153,10 +135,7 @@ fn find<'a>(lines: &'a [Line], label: &str) -> Option<&'a Line> {
 async fn the_tray_shows_what_is_so_and_does_what_is_chosen() -> Tested {
     let mut session = Session::whole()?;
     session.furnish().await?;
-    let settings = session.home().join(".config/xfce4/xfconf/xfce-perchannel-xml");
-    fs::create_dir_all(&settings)?;
-    fs::write(settings.join("xfce4-panel.xml"), PANEL)?;
-    session.begin("xfce4-panel", &["--disable-wm-check"])?;
+    session.panel()?;
     let (mut app, host) = session.at_login().await?;
     always(&host).await?;
     let tray = Item::of(&session).await?;

@@ -6,6 +6,7 @@ import './base.css'
 import { mount } from 'svelte'
 import App from './App.svelte'
 import { theme } from './theme'
+import { markUsable } from './usable'
 import { speech } from './words/say.svelte'
 
 const target = document.getElementById('app')
@@ -13,3 +14,4 @@ if (!target) throw new Error('index.html has no element #app')
 document.documentElement.lang = speech.language
 theme()
 mount(App, { target })
+markUsable()

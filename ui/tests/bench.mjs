@@ -173,7 +173,7 @@ try {
   )
   await pages.close()
 
-  if (process.argv.includes('--json')) console.log(JSON.stringify({ read_s: read, results }))
+  if (process.argv.includes('--json')) console.log(JSON.stringify({ bench: 'pages', read_s: read, results }))
   else {
     console.log('from what is done to what is seen, ms')
     for (const { what, count, p50, p95, max } of results)

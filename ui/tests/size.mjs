@@ -18,5 +18,7 @@ for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
 const index = readFileSync(join(dist, 'index.html'), 'utf8')
 const inline = /<script(?![^>]*\bsrc=)[^>]*>|<style|\son\w+=|\sstyle=/.exec(index)
 if (inline) throw new Error(`index.html has what a strict policy refuses: ${inline[0]}`)
-console.log(`the window loads ${(sum / 1000).toFixed(1)} KB compressed, of ${MOST / 1000} KB at most`)
+if (process.argv.includes('--json'))
+  console.log(JSON.stringify({ bench: 'size', compressed_bytes: sum, most_bytes: MOST }))
+else console.log(`the window loads ${(sum / 1000).toFixed(1)} KB compressed, of ${MOST / 1000} KB at most`)
 if (sum > MOST) process.exit(1)

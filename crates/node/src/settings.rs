@@ -179,7 +179,8 @@ impl NodeHandle {
         if of_releases(&before) != of_releases(&settings) {
             self.updates().look_again();
         }
-        if self.name() != settings.name {
+        // One of the command line stays until another is set.
+        if before.name != settings.name {
             self.rename(settings.name);
             self.command(Command::Publish).await.map_err(Fault::into)
         } else {

@@ -21,9 +21,9 @@ usage: cargo xtask JOB
 
   demo [--json]     build Sublet and show its main job: two nodes, a lease, a guest that works, both paid
   test              every test: the user interface's, then the workspace's
-  bench [--json] [NAME..]
+  bench [--json] [--seconds N] [NAME..]
                     the benchmarks, each against the raw tool in the same run: guests, images, machine, network, owner,
-                    record, start, lease
+                    record, start, lease, desktop; --seconds: how long the desktop rests while it is looked at
   check             formatting, lints, licences, the user interface's types
   desktop           build and open the desktop app
   gallery           pictures of every page, in both themes and three sizes, of a real pair of nodes: ui/gallery/
@@ -45,7 +45,11 @@ const BENCHES: &[(&str, &str, &str)] = &[
     ("record", "sublet-store", "append"),
     ("start", "sublet-node", "start"),
     ("lease", "sublet-cli", "lease"),
+    (DESKTOP, "sublet-desktop", "desktop"),
 ];
+
+/// It needs the user interface, and measures that too.
+const DESKTOP: &str = "desktop";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
@@ -57,6 +61,8 @@ pub enum Job {
     Bench {
         names: Vec<String>,
         json: bool,
+        /// How long the desktop rests.
+        seconds: Option<u32>,
     },
     Check,
     Desktop,
@@ -104,16 +110,21 @@ pub fn named(given: &[String]) -> Result<Job, Misuse> {
 }
 
 fn bench_named(rest: &[&str]) -> Result<Job, Misuse> {
-    let (options, names): (Vec<&str>, Vec<&str>) = rest.iter().partition(|word| word.starts_with("--"));
-    let json = match options[..] {
-        [] => false,
-        ["--json"] => true,
-        _ => return Err(Misuse::Unknown(format!("bench {}", options.join(" ")))),
-    };
-    match names.iter().find(|name| !BENCHES.iter().any(|(known, ..)| known == *name)) {
-        Some(unknown) => Err(Misuse::Unknown(format!("bench {unknown}"))),
-        None => Ok(Job::Bench { names: names.into_iter().map(str::to_owned).collect(), json }),
+    let (mut names, mut json, mut seconds) = (Vec::new(), false, None);
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        let unknown = || Misuse::Unknown(format!("bench {}", rest.join(" ")));
+        match *word {
+            "--json" => json = true,
+            "--seconds" => {
+                let count = words.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+                seconds = Some(count.ok_or_else(unknown)?);
+            }
+            name if BENCHES.iter().any(|(known, ..)| *known == name) => names.push(name.to_owned()),
+            _ => return Err(unknown()),
+        }
     }
+    Ok(Job::Bench { names, json, seconds })
 }
 
 fn bundle_named(rest: &[&str]) -> Result<Job, Misuse> {
@@ -132,7 +143,9 @@ impl Job {
         match self {
             Job::Demo { json } => demo(shop, json),
             Job::Test => test(shop),
-            Job::Bench { names, json } => bench(shop, &names, json).map(|()| ExitCode::SUCCESS),
+            Job::Bench { names, json, seconds } => {
+                bench(shop, &names, json, seconds).map(|()| ExitCode::SUCCESS)
+            }
             Job::Check => check(shop).map(|()| ExitCode::SUCCESS),
             Job::Desktop => desktop(shop).map(|()| ExitCode::SUCCESS),
             Job::Gallery => gallery(shop).map(|()| ExitCode::SUCCESS),
@@ -185,20 +198,42 @@ fn test(shop: &Workshop) -> Result<ExitCode> {
 }
 
 /// Standard output is what the benchmarks print: with `json`, a line for each.
-fn bench(shop: &Workshop, names: &[String], json: bool) -> Result<()> {
+fn bench(shop: &Workshop, names: &[String], json: bool, seconds: Option<u32>) -> Result<()> {
     packages::install(Need::Bench)?;
     let guest = guest(shop)?;
     for (name, package, target) in BENCHES {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
+        if *name == DESKTOP {
+            ui::install(shop)?;
+            step("build the user interface", || run(ui::npm(shop, &["run", "build"])))?;
+        }
         step(&format!("bench {name}"), || {
-            let mut cargo = shop.cargo(["bench", "--package", package, "--bench", target]);
-            if json {
-                cargo.args(["--", "--json"]);
+            let mut cargo = shop.cargo(["bench", "--package", package, "--bench", target, "--"]);
+            cargo.args(json.then_some("--json"));
+            if let (DESKTOP, Some(seconds)) = (*name, seconds) {
+                cargo.args(["--seconds", &seconds.to_string()]);
             }
             cargo.env(GUEST_VARIABLE, &guest).stdout(Stdio::inherit());
             run(cargo)
+        })?;
+        if *name == DESKTOP {
+            bench_pages(shop, json)?;
+        }
+    }
+    Ok(())
+}
+
+/// What its pages weigh, and how soon they answer.
+fn bench_pages(shop: &Workshop, json: bool) -> Result<()> {
+    step("build sublet", || run(shop.cargo(["build", "--release", "--package", "sublet-cli"])))?;
+    for script in ["size", "bench"] {
+        step(&format!("bench the pages: {script}"), || {
+            let mut npm = ui::npm(shop, &["run", "--silent", script, "--"]);
+            npm.args(json.then_some("--json")).env("SUBLET", shop.built("release", "sublet"));
+            npm.stdout(Stdio::inherit());
+            run(npm)
         })?;
     }
     Ok(())
@@ -274,11 +309,12 @@ mod tests {
     #[test]
     fn jobs_are_known_by_name() {
         assert_eq!(said("demo --json"), Ok(Job::Demo { json: true }));
-        let bench = |names: &[&str], json| {
-            Ok(Job::Bench { names: names.iter().map(|name| (*name).to_owned()).collect(), json })
+        let bench = |names: &[&str], json, seconds| {
+            Ok(Job::Bench { names: names.iter().map(|name| (*name).to_owned()).collect(), json, seconds })
         };
-        assert_eq!(said("bench"), bench(&[], false));
-        assert_eq!(said("bench record --json"), bench(&["record"], true));
+        assert_eq!(said("bench"), bench(&[], false, None));
+        assert_eq!(said("bench record --json"), bench(&["record"], true, None));
+        assert_eq!(said("bench desktop --seconds 5"), bench(&["desktop"], false, Some(5)));
         let both = bundle::Wish { debug: true, test: true };
         assert_eq!(said("bundle --test --debug"), Ok(Job::Bundle(both)));
         assert_eq!(said("bundle"), Ok(Job::Bundle(bundle::Wish::default())));
@@ -300,7 +336,9 @@ mod tests {
     fn what_does_not_exist_is_misuse() {
         assert_eq!(said(""), Err(Misuse::NoJob));
         assert_eq!(said("tset"), Err(Misuse::Unknown("tset".to_owned())));
-        assert_eq!(said("bench records"), Err(Misuse::Unknown("bench records".to_owned())));
+        for bad in ["bench records", "bench --seconds", "bench --seconds 0", "bench --fast"] {
+            assert_eq!(said(bad), Err(Misuse::Unknown(bad.to_owned())));
+        }
         assert_eq!(said("bundle --fast"), Err(Misuse::Unknown("bundle --fast".to_owned())));
         assert_eq!(said("test --fast"), Err(Misuse::Unknown("test --fast".to_owned())));
     }
