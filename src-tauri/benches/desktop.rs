@@ -135,11 +135,11 @@ async fn rest(span: Duration) -> (Taken, Taken) {
     let (app, node) = session.at_login().await.unwrap();
     node.set_offer(&ShareWish::default()).await.unwrap();
     sleep(SETTLES);
-    let never_opened = taken(app.id(), span);
+    let never_opened = taken(app.0.id(), span);
 
     // A second start shows the window of the first.
     assert!(session.command(APP).stderr(Stdio::null()).status().unwrap().success());
-    let pages = || tree(app.id()).values().filter(|name| name.contains("WebKit")).count();
+    let pages = || tree(app.0.id()).values().filter(|name| name.contains("WebKit")).count();
     let window = |arguments: &[&str]| {
         let mut asked: Command = session.command("wmctrl");
         asked.args(arguments).stderr(Stdio::null()).status().unwrap().success()
@@ -153,7 +153,7 @@ async fn rest(span: Duration) -> (Taken, Taken) {
     })
     .await;
     sleep(SETTLES);
-    (never_opened, taken(app.id(), span))
+    (never_opened, taken(app.0.id(), span))
 }
 
 /// What processes took together.

@@ -214,7 +214,9 @@ impl Second {
         let listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned(), "/ip4/127.0.0.1/udp/0/quic-v1".to_owned()];
         let settings = Settings { name: name.to_owned(), listen, mdns: false, ..Settings::default() };
         fs::create_dir_all(data)?;
-        let node = start(Config::with(settings.clone(), data.to_owned())).await?;
+        let supervisor = [env!("CARGO_BIN_EXE_sublet-supervisor"), "supervise"].map(Into::into).to_vec();
+        let config = Config { supervisor, ..Config::with(settings.clone(), data.to_owned()) };
+        let node = start(config).await?;
         node.set(settings).await?;
         let serving = serve(node.clone(), data, None).await?;
         Ok(Second { node, client: Node::of(data), serving })
@@ -287,14 +289,9 @@ impl Screen {
 }
 
 /// A program that ends with us, whatever the test came to.
-pub struct Ended(Child);
+pub struct Ended(pub Child);
 
 impl Ended {
-    /// Its process.
-    pub fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Waits until it ends by itself.
     pub fn code(&mut self) -> Result<Option<i32>, Box<dyn std::error::Error>> {
         let mut code = None;

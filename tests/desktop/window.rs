@@ -48,6 +48,8 @@ async fn the_page_reaches_nobody() -> Tested {
     listener.set_nonblocking(true)?;
     let desktop = Session::open("C.UTF-8")?.window().await?;
     desktop.text("h1").await?;
+    let frozen = desktop.window.execute("return Object.isFrozen(Object.prototype)", vec![]);
+    assert_eq!(frozen.await?, json!(true), "what all objects inherit is as it was");
     let ask = "const [url, done] = arguments; fetch(url, { mode: 'no-cors' }).then(() => done('reached'), () => done('refused'))";
     let url = json!(format!("http://{}/", listener.local_addr()?));
     assert_eq!(desktop.window.execute_async(ask, vec![url]).await?, json!("refused"));

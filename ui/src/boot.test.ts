@@ -39,3 +39,15 @@ test('a failure later leaves the page alone', async () => {
   dispatchEvent(new ErrorEvent('error', { message: 'late' }))
   expect(document.body.textContent).toBe('Overview')
 })
+
+test('what is frozen stays as it is, and gives way to what an object has itself', async () => {
+  const { freeze } = await import('./boot')
+  const shared = { name: () => 'shared' }
+  freeze(shared)
+  const one = Object.create(shared)
+  one.name = () => 'own'
+  expect([one.name(), Object.create(shared).name()]).toEqual(['own', 'shared'])
+  expect(Object.keys(one)).toEqual(['name'])
+  expect(() => Object.assign(shared, { name: 1 })).toThrow(TypeError)
+  expect(() => Object.assign(shared, { other: 1 })).toThrow(TypeError)
+})
