@@ -139,7 +139,7 @@ async fn rest(span: Duration) -> (Taken, Taken) {
 
     // A second start shows the window of the first.
     assert!(session.command(APP).stderr(Stdio::null()).status().unwrap().success());
-    let pages = || tree(app.0.id()).values().filter(|name| name.contains("WebKit")).count();
+    let pages = || tree(app.0.id()).values().filter(|name| name.starts_with("WebKitWeb")).count();
     let window = |arguments: &[&str]| {
         let mut asked: Command = session.command("wmctrl");
         asked.args(arguments).stderr(Stdio::null()).status().unwrap().success()
@@ -158,7 +158,8 @@ async fn rest(span: Duration) -> (Taken, Taken) {
 
 /// What processes took together.
 struct Taken {
-    processes: usize,
+    /// By their names.
+    processes: Vec<String>,
     /// Pages that several have count for each.
     resident_mib: f64,
     /// They count in parts.
@@ -177,8 +178,11 @@ impl Taken {
 
     fn sentence(&self) -> String {
         format!(
-            "{:.0} MiB ({:.0} with shared pages counted once), {:.2} % of a core, {} processes",
-            self.resident_mib, self.proportional_mib, self.cpu_percent, self.processes
+            "{:.0} MiB ({:.0} with shared pages counted once), {:.2} % of a core: {}",
+            self.resident_mib,
+            self.proportional_mib,
+            self.cpu_percent,
+            self.processes.join(", ")
         )
     }
 }
@@ -192,7 +196,7 @@ fn taken(root: u32, span: Duration) -> Taken {
     let processes = tree(root);
     let sum = |file: &str, key: &str| processes.keys().map(|pid| kib(*pid, file, key)).sum::<f64>() / 1024.0;
     Taken {
-        processes: processes.len(),
+        processes: processes.values().cloned().collect(),
         resident_mib: sum("status", "VmRSS:"),
         proportional_mib: sum("smaps_rollup", "Pss:"),
         // A tick is a hundredth of a second on every Linux.
