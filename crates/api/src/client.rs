@@ -19,7 +19,7 @@ use crate::shapes::{
 };
 use crate::shapes::{
     CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, LogsWish, Openness, SnapshotWish,
-    Stats, StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
+    Statement, Stats, StatsSample, VolumeCopied, VolumeExport, VolumeImport, VolumeSeen, Volumes,
 };
 use crate::shapes::{RenewalAnswer, Update, UpdateProgress, UpdateWish, Updates, WhatIf};
 use crate::socket;
@@ -210,8 +210,7 @@ impl Client {
 
     /// What lending has earned since a moment.
     pub async fn earnings_since(&self, by: BucketLength, from: Moment) -> Result<Earnings, ClientError> {
-        let from = serde_json::to_string(&from).map_err(|error| ClientError::Answer(error.to_string()))?;
-        let path = format!("/v1/earnings?by={}&from={}", bucket(by), escape(from.trim_matches('"')));
+        let path = format!("/v1/earnings?by={}&from={}", bucket(by), escape(&from.to_string()));
         self.get(&path).await
     }
 
@@ -466,6 +465,18 @@ impl Client {
             before.map(|before| format!("?before={before}")).unwrap_or_default()
         ))
         .await
+    }
+
+    /// What passed between the node's person and others from a moment on and before another, with one person or all.
+    pub async fn statement(
+        &self,
+        from: Moment,
+        until: Moment,
+        person: Option<&str>,
+    ) -> Result<Statement, ClientError> {
+        let (from, until) = (escape(&from.to_string()), escape(&until.to_string()));
+        let person = person.map(|person| format!("&person={}", escape(person))).unwrap_or_default();
+        self.get(&format!("/v1/ledger/statement?from={from}&until={until}{person}")).await
     }
 
     /// All of whom something is known.

@@ -6,7 +6,8 @@ use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
     dashboard, demand, earning, files, identity, image, image_store, lease, ledger, machine, market, node,
-    offer, owner, peer, people, reputation, selftest, session, settings, settlement, stats, update, volume,
+    offer, owner, peer, people, reputation, selftest, session, settings, settlement, statement, stats,
+    update, volume,
 };
 use ::node::NodeHandle;
 use axum::Router;
@@ -107,6 +108,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(volume::remove_snapshot))
         .routes(routes!(ledger::balances))
         .routes(routes!(ledger::postings))
+        .routes(routes!(statement::statement))
         .routes(routes!(settlement::payments, settlement::pay))
         .routes(routes!(settlement::answer))
         .routes(routes!(reputation::all))

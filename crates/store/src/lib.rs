@@ -19,6 +19,7 @@ pub mod posting;
 pub mod rating;
 pub mod record;
 pub mod snapshot;
+mod statement;
 
 pub use earning::{Earned, QUARTER};
 pub use error::{Break, StoreError};
@@ -28,6 +29,7 @@ pub use object::{Object, Put};
 pub use posting::Booked;
 pub use rating::Rated;
 pub use record::Report;
+pub use statement::Dealt;
 
 use lock::Lock;
 use rusqlite::Connection;

@@ -959,6 +959,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/ledger/statement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What passed between this node's person and others in a stretch of time, lease by lease, with what was owed before and after. */
+        get: operations["ledger_statement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/market/search": {
         parameters: {
             query?: never;
@@ -3627,6 +3644,58 @@ export interface components {
             /** @description In a word. */
             state: components["schemas"]["LeaseState"];
         };
+        /** @description What passed between this node's person and others in a stretch of time, one account for each of them and each currency. */
+        Statement: {
+            /** @description Those in which anything was booked, or owed before. */
+            accounts: components["schemas"]["StatementAccount"][];
+            /** @description From this moment on. */
+            from: components["schemas"]["Moment"];
+            /** @description Whose statement it is. */
+            me: components["schemas"]["Party"];
+            /** @description Before this moment. */
+            until: components["schemas"]["Moment"];
+        };
+        /** @description What passed between two people in one currency. Amounts are what they owe us; below nought, we owe them. */
+        StatementAccount: {
+            /** @description What is owed when the stretch ends. */
+            after: components["schemas"]["Money"];
+            /** @description What was owed when the stretch began. */
+            before: components["schemas"]["Money"];
+            /** @description What was lent to them, in all. */
+            lent: components["schemas"]["Money"];
+            /** @description What was booked, what began first before what began later. */
+            lines: components["schemas"]["StatementLine"][];
+            /** @description What they are called here. */
+            name?: string | null;
+            /** @description What was paid: below nought, they have paid us. */
+            paid: components["schemas"]["Money"];
+            /** @description Their key, hexadecimal. */
+            person: string;
+            /** @description What was rented from them, in all: nought or less. */
+            rented: components["schemas"]["Money"];
+        };
+        /**
+         * @description What a line of a statement is.
+         * @enum {string}
+         */
+        StatementKind: "lent" | "rented" | "payment";
+        /** @description What was booked for one lease, or for one payment. */
+        StatementLine: {
+            /** @description Which image the lease runs; the way and the reference of a payment. Empty where that is not known any more. */
+            about: string;
+            /** @description What it adds to what they owe us. */
+            amount: components["schemas"]["Money"];
+            /** @description The last receipt or payment that both have signed, hexadecimal. */
+            cites: string;
+            /** @description When the first was booked. */
+            first: components["schemas"]["Moment"];
+            /** @description What it is. */
+            kind: components["schemas"]["StatementKind"];
+            /** @description When the last was. */
+            last: components["schemas"]["Moment"];
+            /** @description The lease; none for a payment. */
+            lease?: string | null;
+        };
         /** @description What a guest takes: now, and in the last ten minutes. */
         Stats: {
             /** @description Those before it, the oldest first: one each `step`, as far back as its host remembers. */
@@ -6112,6 +6181,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Postings"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ledger_statement: {
+        parameters: {
+            query?: {
+                /** @description From this moment on; when nobody says, all since the beginning. */
+                from?: string;
+                /** @description Before this moment; when nobody says, until now. */
+                until?: string;
+                /** @description With this person alone: the first digits of their key, or their name. */
+                person?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Statement"];
                 };
             };
             /** @description Why not. */

@@ -21,6 +21,7 @@ pub mod selftest;
 pub mod session;
 pub mod settings;
 pub mod settlement;
+pub mod statement;
 pub mod stats;
 
 /// The most that a page holds.

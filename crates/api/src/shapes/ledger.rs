@@ -1,6 +1,6 @@
 //! Who owes whom.
 
-use super::basic::{Moment, Money};
+use super::basic::{Moment, Money, Party};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -61,4 +61,69 @@ pub struct Postings {
     pub postings: Vec<Posting>,
     /// To be given as `before` for the page that follows; none on the last.
     pub next: Option<u64>,
+}
+
+/// What passed between this node's person and others in a stretch of time, one account for each of them and each currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Statement {
+    /// From this moment on.
+    pub from: Moment,
+    /// Before this moment.
+    pub until: Moment,
+    /// Whose statement it is.
+    pub me: Party,
+    /// Those in which anything was booked, or owed before.
+    pub accounts: Vec<StatementAccount>,
+}
+
+/// What passed between two people in one currency. Amounts are what they owe us; below nought, we owe them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatementAccount {
+    /// Their key, hexadecimal.
+    pub person: String,
+    /// What they are called here.
+    pub name: Option<String>,
+    /// What was owed when the stretch began.
+    pub before: Money,
+    /// What was booked, what began first before what began later.
+    pub lines: Vec<StatementLine>,
+    /// What was lent to them, in all.
+    pub lent: Money,
+    /// What was rented from them, in all: nought or less.
+    pub rented: Money,
+    /// What was paid: below nought, they have paid us.
+    pub paid: Money,
+    /// What is owed when the stretch ends.
+    pub after: Money,
+}
+
+/// What was booked for one lease, or for one payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatementLine {
+    /// What it is.
+    pub kind: StatementKind,
+    /// The lease; none for a payment.
+    pub lease: Option<String>,
+    /// Which image the lease runs; the way and the reference of a payment. Empty where that is not known any more.
+    pub about: String,
+    /// The last receipt or payment that both have signed, hexadecimal.
+    pub cites: String,
+    /// When the first was booked.
+    pub first: Moment,
+    /// When the last was.
+    pub last: Moment,
+    /// What it adds to what they owe us.
+    pub amount: Money,
+}
+
+/// What a line of a statement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementKind {
+    /// They used this person's computers.
+    Lent,
+    /// This person used theirs.
+    Rented,
+    /// A debt was paid outside of Sublet.
+    Payment,
 }

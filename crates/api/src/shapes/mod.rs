@@ -46,7 +46,9 @@ pub use lease::{
     Beside, Blame, Fetching, Lease, LeaseState, Leases, Marks, More, Ports, RentWish, Standing, Total,
     Workload,
 };
-pub use ledger::{Account, Booked, Ledger, Posting, Postings};
+pub use ledger::{
+    Account, Booked, Ledger, Posting, Postings, Statement, StatementAccount, StatementKind, StatementLine,
+};
 pub use machine::{
     BenchmarkProgress, Benchmarks, Doctor, Figures, Finding, FindingState, Inventory, Measured, Measurement,
 };

@@ -1,6 +1,7 @@
 //! `sublet ledger`: who owes whom.
 
 use super::power::{self, EarningsArgs};
+use super::statement::{self, StatementArgs};
 use crate::Done;
 use crate::desk::Desk;
 use crate::show::{Table, short};
@@ -29,6 +30,8 @@ pub struct LedgerArgs {
 enum What {
     /// What lending has earned, gross and net of electricity.
     Earnings(EarningsArgs),
+    /// What passed between you and each person in a month, a year or a day, lease by lease.
+    Statement(StatementArgs),
 }
 
 /// What an accounting program reads.
@@ -54,8 +57,10 @@ impl From<Form> for api::Form {
 
 /// Shows balances, or postings.
 pub async fn run(desk: &Desk<'_>, args: &LedgerArgs) -> Done {
-    if let Some(What::Earnings(args)) = &args.what {
-        return power::earnings(desk, args).await;
+    match &args.what {
+        Some(What::Earnings(args)) => return power::earnings(desk, args).await,
+        Some(What::Statement(args)) => return statement::run(desk, args).await,
+        None => {}
     }
     if args.postings {
         let postings = postings(desk, args.limit).await?;

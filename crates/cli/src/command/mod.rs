@@ -28,6 +28,7 @@ pub mod secret;
 pub mod selftest;
 pub mod settings;
 pub mod settle;
+pub mod statement;
 pub mod stats;
 pub mod status;
 pub mod update;
