@@ -319,6 +319,45 @@ test('a guest that is not well says so, and why', { timeout: 180_000 }, async ()
   await page.close()
 })
 
+test('a month is told lease by lease, and a line of the book by its receipt', {
+  timeout: 120_000,
+}, async () => {
+  const { page, wrong } = await open()
+  await visit(page, host.url, 'earnings')
+  await page.getByRole('button', { name: 'Statement' }).click()
+  const sheet = page.getByRole('dialog', { name: 'Statement' })
+  const told = await eventually('a statement', async () => {
+    const { accounts } = await pair.host.get('/v1/ledger/statement')
+    return accounts[0]?.lines.length > 0 && accounts[0]
+  })
+  const sum = told.lines.reduce((all, line) => all + line.amount.micros, told.before.micros)
+  assert.equal(told.after.micros, sum)
+  const ledger = await pair.host.get('/v1/ledger')
+  const owed = ledger.balances.find(({ account }) => account.kind === 'person').amount.micros
+  assert.ok(owed >= told.after.micros, 'what was booked meanwhile only adds')
+  await sheet.getByRole('heading', { name: told.name }).waitFor()
+  await eventually('its lines', async () => (await sheet.getByText(/^Lent: /).count()) >= told.lines.length)
+  assert.deepEqual(await violations(page), [])
+  await sheet.getByLabel('Month').selectOption({ index: 12 })
+  await sheet.getByText('Nothing was booked in this month, and nothing is owed').waitFor()
+  await page.keyboard.press('Escape')
+
+  const [posting] = (await pair.host.get('/v1/ledger/postings?limit=1')).postings
+  await page
+    .getByRole('button', { name: `lease ${posting.lease.slice(0, 8)}` })
+    .first()
+    .click()
+  const booked = page.getByRole('dialog', { name: 'What was booked' })
+  await booked.getByText(posting.lease).waitFor()
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    booked.getByRole('button', { name: 'Save the proof' }).click(),
+  ])
+  assert.ok(JSON.parse(readFileSync(await file.path(), 'utf8')), 'the proof is whole')
+  assert.deepEqual(wrong, [])
+  await page.close()
+})
+
 test('thresholds and electricity are the owner’s to say', { timeout: 120_000 }, async () => {
   const { page } = await open()
   await visit(page, host.url, 'share')

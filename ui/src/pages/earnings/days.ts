@@ -44,3 +44,12 @@ export function currencies(postings: readonly Posting[]): string[] {
         counts.set(amount.currency, (counts.get(amount.currency) ?? 0) + 1)
   return [...counts].sort(([, a], [, b]) => b - a).map(([currency]) => currency)
 }
+
+/** The last months of the reader's calendar, this one first: from the first moment of each to that of the next. */
+export function months(now: number, count = 13): { from: Date; until: Date }[] {
+  const first = (ago: number) => {
+    const day = new Date(now)
+    return new Date(day.getFullYear(), day.getMonth() - ago, 1)
+  }
+  return Array.from({ length: count }, (_, ago) => ({ from: first(ago), until: first(ago - 1) }))
+}
