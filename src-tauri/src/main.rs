@@ -31,6 +31,7 @@ const HIDDEN: &str = "--hidden";
 
 fn main() -> anyhow::Result<()> {
     api::node::machine::memory::keep_small();
+    api::begin_telling(api::OF_A_NODE);
     let language = Language::of(|name| std::env::var(name).ok());
     let app = tauri::Builder::default()
         // First, so that a second start goes no further.

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { browse, serve, shown, visit } from './browser.mjs'
 import { eventually, Pair, release } from './pair.mjs'
@@ -494,6 +495,23 @@ test('the isolation test tells how far it is, and can be stopped', { timeout: 12
   await test.getByText(/[1-9]\d* attempts? so far/).waitFor()
   await test.getByRole('button', { name: 'Stop the test' }).click()
   await test.getByRole('button', { name: 'Run the test' }).waitFor()
+  await page.close()
+})
+
+test('what goes on is saved for a helper, without keys and names', { timeout: 120_000 }, async () => {
+  const { page, wrong } = await open()
+  await visit(page, host.url, 'settings')
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Save diagnostics' }).click(),
+  ])
+  const text = readFileSync(await file.path(), 'utf8')
+  const told = JSON.parse(text)
+  assert.equal(told.status.me.name, null)
+  assert.ok(told.messages.some((line) => line.includes('listening')), 'what the node told of itself')
+  assert.ok(told.leases.some(({ id }) => id === pair.web.id))
+  assert.ok(!text.includes(readFileSync(join(pair.host.data, 'token'), 'utf8').trim()))
+  assert.deepEqual(wrong, [])
   await page.close()
 })
 

@@ -9,13 +9,13 @@ use crate::export::Form;
 use crate::pack::Pack;
 use crate::problem::Problem;
 use crate::shapes::{
-    BenchmarkProgress, Benchmarks, BucketLength, Build, Dashboard, Demands, Dial, Doctor, Earnings,
-    Electricity, ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import, Inspection,
-    Inventory, Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link, Listings, Marks,
-    Measured, Met, Moment, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase, Pause, Payment,
-    PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings, Probe, Pull, Query,
-    RecordChecked, Regarding, RentWish, Reputation, Restored, Score, Settings, SettingsWish, ShareWish,
-    Status, Words,
+    BenchmarkProgress, Benchmarks, BucketLength, Build, Dashboard, Demands, Diagnostics, Dial, Doctor,
+    Earnings, Electricity, ElectricityWish, Event, Found, Identity, Image, ImageProgress, Images, Import,
+    Inspection, Inventory, Invite, InviteWish, Invites, Isolation, Join, Lease, Leases, Ledger, Link,
+    Listings, Marks, Measured, Met, Moment, More, MyOffer, NewPassphrase, Owner, OwnerPolicy, Passphrase,
+    Pause, Payment, PaymentAnswer, PaymentWish, Payments, Peers, People, Person, Port, Ports, Postings,
+    Probe, Pull, Query, RecordChecked, Regarding, RentWish, Reputation, Restored, Score, Settings,
+    SettingsWish, ShareWish, Status, Words,
 };
 use crate::shapes::{
     CollectWish, Collected, GuestProcesses, ImageRulesWish, ImageStore, LogsWish, Openness, SnapshotWish,
@@ -111,6 +111,11 @@ impl Client {
     /// What works on the node's machine.
     pub async fn doctor(&self) -> Result<Doctor, ClientError> {
         self.get("/v1/doctor").await
+    }
+
+    /// How the node goes, in one file.
+    pub async fn diagnostics(&self) -> Result<Diagnostics, ClientError> {
+        self.get("/v1/diagnostics").await
     }
 
     /// What the node's machine has.

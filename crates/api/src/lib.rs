@@ -9,6 +9,7 @@ mod dashboard;
 mod door;
 mod export;
 mod guard;
+mod journal;
 mod link;
 pub mod pack;
 mod passage;
@@ -28,6 +29,7 @@ pub use client::{
 pub use dashboard::{Dashboard, Lan};
 pub use export::Form;
 pub use guard::{Guard, Token};
+pub use journal::{OF_A_NODE, begin_telling};
 pub use passage::{NoPassage, Passage, Passed};
 pub use problem::Problem;
 pub use router::{openapi, router};

@@ -5,9 +5,9 @@ use crate::door::Door;
 use crate::guard::{self, Guard};
 use crate::problem::{Document, Problem};
 use crate::routes::{
-    dashboard, demand, earning, files, identity, image, image_store, lease, ledger, machine, market, node,
-    offer, owner, peer, people, reputation, selftest, session, settings, settlement, statement, stats,
-    update, volume,
+    dashboard, demand, diagnostics, earning, files, identity, image, image_store, lease, ledger, machine,
+    market, node, offer, owner, peer, people, reputation, selftest, session, settings, settlement, statement,
+    stats, update, volume,
 };
 use ::node::NodeHandle;
 use axum::Router;
@@ -77,6 +77,7 @@ fn described() -> (Router<Door>, OpenApi) {
         .routes(routes!(node::status))
         .routes(routes!(node::record))
         .routes(routes!(node::shutdown))
+        .routes(routes!(diagnostics::diagnostics))
         .routes(routes!(machine::doctor))
         .routes(routes!(machine::inventory))
         .routes(routes!(offer::show, offer::set, offer::unset))

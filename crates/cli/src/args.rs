@@ -1,9 +1,9 @@
 //! What can be typed.
 
 use crate::command::{
-    bench, completions, copy, dashboard, exec, host, identity, image, inspect, lease, ledger, man, market,
-    offer, owner, peers, people, power, ps, reputation, run, selftest, settings, settle, stats, update,
-    verify, volume, why,
+    bench, completions, copy, dashboard, diagnostics, exec, host, identity, image, inspect, lease, ledger,
+    man, market, offer, owner, peers, people, power, ps, reputation, run, selftest, settings, settle, stats,
+    update, verify, volume, why,
 };
 use crate::demo::DemoArgs;
 use crate::parse;
@@ -123,6 +123,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Say what works on this computer, what does not, and what mends it.
     Doctor,
+    /// Write down how this node goes, for somebody who is to find out what goes wrong. No key, secret or address is in it.
+    Diagnostics(diagnostics::DiagnosticsArgs),
     /// Show it all on this computer: two nodes, one lease.
     Demo(DemoArgs),
     /// Print completions for a shell.

@@ -133,6 +133,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/diagnostics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How this node goes, in one file that can be sent to somebody. No key, passphrase, token, secret or output of a guest is in it; of
+         *     addresses only their kind, and no name of a person.
+         */
+        get: operations["node_diagnostics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/doctor": {
         parameters: {
             query?: never;
@@ -1656,6 +1676,34 @@ export interface components {
             /** @description Where it is, hexadecimal. */
             peer: string;
         };
+        /**
+         * @description How a node goes, in one file. No key, passphrase, token, secret or output of a guest is in it; of addresses only their kind,
+         *     and no name of a person.
+         */
+        Diagnostics: {
+            /** @description What works on this computer. */
+            doctor: components["schemas"]["Doctor"];
+            /** @description What this computer has. */
+            inventory: components["schemas"]["Inventory"];
+            /** @description The last leases, the newest first. */
+            leases: components["schemas"]["LeaseSketch"][];
+            /** @description When it was made. */
+            made: components["schemas"]["Moment"];
+            /** @description The last messages of this program, the oldest first. */
+            messages: string[];
+            /** @description What is lent. */
+            offer: components["schemas"]["MyOffer"];
+            /** @description What the owner wants, and what holds now. */
+            owner: components["schemas"]["Owner"];
+            /** @description To whom there is a connection. */
+            peers: components["schemas"]["PeerSketch"][];
+            /** @description What is set. */
+            settings: components["schemas"]["Settings"];
+            /** @description How the node goes. */
+            status: components["schemas"]["Status"];
+            /** @description What is known of releases. */
+            updates: components["schemas"]["Updates"];
+        };
         /** @description Where to look for a peer. */
         Dial: {
             /** @description A multiaddress: `/ip4/192.0.2.7/udp/7390/quic-v1`. With a `/p2p/` id at its end, nobody else will do. */
@@ -2366,6 +2414,21 @@ export interface components {
             /** @description What runs. */
             workload: components["schemas"]["Workload"];
         };
+        /** @description A lease, without whom it is with or what runs. */
+        LeaseSketch: {
+            /** @description When it was agreed. */
+            agreed: components["schemas"]["Moment"];
+            /** @description What went wrong, in words, where it did. */
+            detail: string;
+            /** @description Its id, hexadecimal. */
+            id: string;
+            /** @description Why it is frozen, closing or ended: for programs. */
+            reason?: string | null;
+            /** @description Which side this node is on. */
+            side: components["schemas"]["Side"];
+            /** @description Where it stands. */
+            state: components["schemas"]["LeaseState"];
+        };
         /**
          * @description Where a lease stands, in a word.
          * @enum {string}
@@ -2793,6 +2856,14 @@ export interface components {
             /** @description The same, as it stands in addresses: `12D3KooW..`. */
             peer_id: string;
             round_trip?: components["schemas"]["Seconds"] | null;
+        };
+        /** @description A connection, without where it leads. */
+        PeerSketch: {
+            /** @description Its program and version, as it says. */
+            agent: string;
+            round_trip?: components["schemas"]["Seconds"] | null;
+            /** @description The ways to it, the best first: `quic`, `tcp`, `quic by a relay`. */
+            ways: string[];
         };
         /** @description All peers. */
         Peers: {
@@ -4416,6 +4487,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WhatIf"];
+                };
+            };
+            /** @description Why not. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    node_diagnostics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagnostics"];
                 };
             };
             /** @description Why not. */

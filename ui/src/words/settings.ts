@@ -98,6 +98,11 @@ export const settings = texts({
   used: ['Images take', 'Abbilder belegen'],
   data: ['Data directory', 'Datenverzeichnis'],
   node: ['Node', 'Knoten'],
+  tell: ['Save diagnostics', 'Diagnose sichern'],
+  told: [
+    'Saved as sublet-diagnostics.json: no key, secret, name or address is in it. Read it before you send it to anybody.',
+    'Gesichert als sublet-diagnostics.json: ohne Schlüssel, Geheimnisse, Namen und Adressen. Lies es, bevor du es jemandem schickst.',
+  ],
   version: ['Version', 'Version'],
   upFor: ['Up for', 'Läuft seit'],
   runtime: ['Keeps guests by', 'Hält Gäste mit'],

@@ -2,6 +2,7 @@
 
 pub mod dashboard;
 pub mod demand;
+pub mod diagnostics;
 pub mod earning;
 pub mod files;
 pub mod identity;

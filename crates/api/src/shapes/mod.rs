@@ -6,6 +6,7 @@ mod basic;
 mod bounds;
 mod dashboard;
 mod demand;
+mod diagnostics;
 mod earning;
 mod event;
 mod health;
@@ -36,6 +37,7 @@ pub use basic::{Ago, LogsWish, Mode, Moment, Money, Party, Resources, Seconds, S
 pub use bounds::{Loss, RenewalAnswer, RenewalStands, Renewing};
 pub use dashboard::{Browser, Dashboard, LanDoor, Link, NewPassphrase};
 pub use demand::{Demand, DemandState, Demands, Obstacle, Supposed, WhatIf, Would, in_words as demand_words};
+pub use diagnostics::{Diagnostics, LeaseSketch, PeerSketch};
 pub use earning::{Bucket, BucketLength, Earnings, Electricity, ElectricityWish};
 pub use event::Event;
 pub use health::{Health, HealthCheck, HealthChecked, HealthState, HealthWish};

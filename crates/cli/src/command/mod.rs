@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod copy;
 pub mod dashboard;
+pub mod diagnostics;
 pub mod doctor;
 pub mod exec;
 pub mod health;
@@ -41,14 +42,12 @@ use crate::desk::{Desk, Out};
 use crate::fail::Failure;
 use crate::{Done, demo};
 use api::Client;
-use std::io::IsTerminal;
 use std::path::PathBuf;
-use tracing_subscriber::EnvFilter;
 
 /// Does what was typed.
 pub async fn run(cli: Cli, out: &Out) -> Done {
     let is_host = matches!(cli.command, Command::Host(_));
-    log(if is_host { HOST_LOG } else { "warn" });
+    api::begin_telling(if is_host { api::OF_A_NODE } else { "warn" });
     let data = match cli.data {
         Some(data) => data,
         None => usual_data()?,
@@ -98,24 +97,12 @@ pub async fn run(cli: Cli, out: &Out) -> Done {
         Command::Status => status::run(&desk).await,
         Command::Update(args) => update::run(&desk, args).await,
         Command::Verify(args) => verify::run(&desk, &args).await,
+        Command::Diagnostics(args) => diagnostics::run(&desk, &args).await,
         Command::Doctor => doctor::run(out),
         Command::Demo(args) => demo::run(&args, out).await,
         Command::Completions(args) => completions::run(&args, out),
         Command::Man(args) => man::run(&desk, &args),
     }
-}
-
-/// What a host tells of itself: its own doings, and of the libraries below only what is wrong.
-const HOST_LOG: &str =
-    "warn,sublet_api=info,sublet_node=info,sublet_net=info,sublet_machine=info,sublet_store=info";
-
-fn log(usual: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 /// Where the XDG base directory specification puts a user's data.
