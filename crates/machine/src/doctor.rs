@@ -162,7 +162,7 @@ fn user_namespaces() -> Finding {
 fn ids() -> Finding {
     const NAME: &str = "ids for guests";
     match Ids::available() {
-        Ok(Ids::Own { .. }) => works(NAME, "each guest has a range of its own"),
+        Ok(Ids::Own { .. } | Ids::OfEngine) => works(NAME, "each guest has a range of its own"),
         Ok(Ids::Subordinate { count, .. }) => {
             let helpers =
                 ["newuidmap", "newgidmap"].into_iter().find(|helper| find_in_path(helper).is_none());

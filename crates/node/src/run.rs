@@ -140,8 +140,9 @@ pub async fn start(config: Config) -> Result<NodeHandle, Fault> {
     let (runtime, without) =
         hands.guests.runtime().map(|runtime| (runtime.description(), runtime.without())).unwrap_or_default();
     let tested = isolation::last(&config.data, &runtime);
-    let volumes = crate::volumes::possible();
-    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes, secrets: true, without };
+    let volumes = crate::volumes::possible() && !without.contains(&Feature::Volumes);
+    let secrets = !without.contains(&Feature::Secrets);
+    let sandbox = Sandbox { runtime, user_namespace: true, tested, volumes, secrets, without };
     let name = Name::new(config.name.clone());
     let mut node = Loop {
         core,

@@ -38,7 +38,7 @@ pub struct HostArgs {
     #[arg(long)]
     relay: bool,
     /// What runs guests [default: the best that is installed].
-    #[arg(long, value_name = "crun|runc|runsc", value_parser = runtime)]
+    #[arg(long, value_name = "crun|runc|runsc|podman|docker|unix:///PATH", value_parser = Runtime::chosen)]
     runtime: Option<Runtime>,
     /// The port of the API, on 127.0.0.1; 0 takes a free one [default: 7391, or a free one].
     #[arg(long, value_name = "PORT")]
@@ -49,13 +49,6 @@ pub struct HostArgs {
     /// Show the pages to browsers of the local network, by TLS and the passphrase of `sublet dashboard passphrase`.
     #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "0.0.0.0:7392")]
     lan: Option<SocketAddr>,
-}
-
-fn runtime(name: &str) -> Result<Runtime, String> {
-    if !Runtime::KNOWN.contains(&name) {
-        return Err(format!("guests are not held by {name}: crun, runc and runsc are what was tried"));
-    }
-    Runtime::named(name).ok_or_else(|| format!("{name} is not installed: `sublet doctor` says how to get it"))
 }
 
 /// Runs a node until it is told to stop.

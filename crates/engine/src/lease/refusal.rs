@@ -109,6 +109,9 @@ pub enum Refusal {
         Feature::Devices => "guests have no devices here",
         Feature::Processes => "nothing is seen here of what goes on in guests",
         Feature::Writing => "guests cannot write over their images here",
+        Feature::Volumes => "guests have no volumes here",
+        Feature::Secrets => "guests have no secrets here",
+        Feature::Copying => "no files are copied into guests here that run, nor out of them",
     })]
     Without {
         /// What.

@@ -283,7 +283,14 @@ impl Miss {
                 "its guests cannot write over their images: ask with --read-only, and --tmpfs for what is written to"
                     .to_owned()
             }
-            Miss::Without { feature: feature @ (Feature::Devices | Feature::Processes) } => {
+            Miss::Without {
+                feature:
+                    feature @ (Feature::Devices
+                    | Feature::Processes
+                    | Feature::Volumes
+                    | Feature::Secrets
+                    | Feature::Copying),
+            } => {
                 format!("its guests go without {}", feature.word())
             }
             Miss::TooSlow { core } => format!("one core measures {core} rating units: ask for less speed"),

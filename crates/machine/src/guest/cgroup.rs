@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::error::{LimitError, Os, Remedy};
@@ -138,6 +139,13 @@ impl Hierarchy {
 }
 
 impl Group {
+    /// The groups that somebody else has made around this process, to be looked at.
+    pub fn around(pid: Pid) -> Option<Group> {
+        let mounts = Mounts::read();
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_pid())).ok()?;
+        around(&mounts, &groups)
+    }
+
     /// Makes the groups and sets the limits in them. `keep` is what holds the guest, and lives in them beside it.
     pub fn create(&self, limits: &Limits, writable: Writable, keep: Keep) -> Result<(), LimitError> {
         for (limit, dir) in self.dirs() {
@@ -388,6 +396,34 @@ pub fn guests_cpu(hierarchy: &Hierarchy) -> u64 {
     guests.filter_map(|group| used(group.path())).sum()
 }
 
+/// `groups` as cgroups(7) has them: `number:controllers:path`, without a controller in version 2.
+fn around(mounts: &Mounts, groups: &str) -> Option<Group> {
+    let dir = |controller: &str| {
+        let mut lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let (_, path) = lines.find(|(names, _)| names.split(',').any(|name| name == controller))?;
+        let root = match controller {
+            "" => mounts.v2.as_ref(),
+            _ => mounts.v1.iter().find(|(name, _)| name == controller).map(|(_, root)| root),
+        };
+        Some(root?.join(path.trim_start_matches('/')))
+    };
+    let name = dir("memory").or_else(|| dir(""))?.file_name()?.to_str()?.to_owned();
+    let parent = |controller| Some(dir(controller)?.parent()?.to_owned());
+    let hierarchy = match parent("memory") {
+        Some(memory) => Hierarchy::V1 {
+            cpu: parent("cpu")?,
+            cpuacct: parent("cpuacct")?,
+            memory,
+            pids: parent("pids")?,
+            blkio: None,
+            devices: None,
+            unified: parent("").unwrap_or_default(),
+        },
+        None => Hierarchy::V2 { parent: parent("")?, io: false },
+    };
+    Some(Group { name, hierarchy })
+}
+
 /// Where control groups are mounted.
 struct Mounts {
     /// Controllers and their hierarchy's root.
@@ -558,6 +594,20 @@ mod tests {
         let both = PathBuf::from("/sys/fs/cgroup/cpu,cpuacct");
         assert_eq!(mounts.v1, [("cpu".to_owned(), both.clone()), ("cpuacct".to_owned(), both)]);
         assert_eq!(mounts.v2, Some("/sys/fs/cgroup/unified".into()));
+    }
+
+    #[test]
+    fn the_groups_around_a_process_are_found() {
+        let root = |name: &str| (name.to_owned(), PathBuf::from("/cg").join(name));
+        let v1 = ["cpu", "cpuacct", "memory", "pids"].map(root).to_vec();
+        let hybrid = Mounts { v1, v2: Some("/cg/unified".into()) };
+        let groups = "4:memory:/pod/x\n3:pids:/pod/x\n2:cpu,cpuacct:/pod/x\n1:name=systemd:/y\n0::/pod/x\n";
+        let group = around(&hybrid, groups).unwrap();
+        assert_eq!((group.name.as_str(), group.unified()), ("x", "/cg/unified/pod/x".into()));
+        let plain = Mounts { v1: Vec::new(), v2: Some("/cg".into()) };
+        let group = around(&plain, "0::/user.slice/pod.scope\n").unwrap();
+        assert_eq!(group.unified(), PathBuf::from("/cg/user.slice/pod.scope"));
+        assert!(around(&plain, "0::/\n").is_none(), "the root is no group of its own");
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub enum GuestError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// Nothing here runs containers.
-    #[error("no OCI runtime in PATH: install crun (Debian, Ubuntu, Fedora: package `crun`)")]
+    #[error(
+        "no OCI runtime in PATH, and no container engine that can hold guests: install crun (Debian, Ubuntu, Fedora: package `crun`)"
+    )]
     NoRuntime,
     /// No ids of their own for the users inside the guest.
     #[error(transparent)]
@@ -100,6 +102,9 @@ fn lacking(feature: Feature, runtime: &str) -> String {
         Feature::Devices => format!("guests by {runtime} have no devices of this machine"),
         Feature::Processes => format!("{runtime} shows nothing of what goes on in its guests"),
         Feature::Writing => format!("guests by {runtime} cannot write over their images"),
+        Feature::Volumes => format!("guests by {runtime} have no volumes"),
+        Feature::Secrets => format!("guests by {runtime} have no secrets"),
+        Feature::Copying => format!("no files are copied into guests by {runtime} that run, nor out of them"),
     }
 }
 

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::error::{Doing, ExecRefusal, GuestError};
-use super::spec::GuestId;
+use super::settings::Settings;
+use super::spec::{GuestId, GuestSpec};
 use super::sys;
 use super::watch::Shared;
 use super::wire::{Reply, Request};
@@ -61,6 +62,20 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const PIECE: usize = 16 << 10;
 
 impl ExecSpec {
+    /// As a guest of its own would be described: as this one, but for what was asked for.
+    pub(super) fn within(&self, spec: &GuestSpec) -> GuestSpec {
+        let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+        let given: Vec<String> = self.env.iter().map(|entry| name(entry)).collect();
+        let inherited = spec.env.iter().filter(|entry| !given.contains(&name(entry)));
+        GuestSpec {
+            args: self.args.clone(),
+            env: inherited.chain(&self.env).cloned().collect(),
+            cwd: self.cwd.clone().unwrap_or_else(|| spec.cwd.clone()),
+            run: Settings { terminal: self.terminal.is_some(), ..spec.run.clone() },
+            ..spec.clone()
+        }
+    }
+
     fn check(&self) -> Result<(), ExecRefusal> {
         let unreadable = |why: &str| Err(ExecRefusal::Unreadable(why.to_owned()));
         let texts = || self.args.iter().chain(&self.env).chain(&self.cwd).chain(&self.user);

@@ -24,8 +24,9 @@ use tokio::time::timeout;
 use super::cgroup::Hierarchy;
 use super::copy::{self, CopySpec};
 use super::defences::Defences;
-use super::error::{Doing, GuestError};
+use super::error::{Doing, GuestError, StartError};
 use super::exec::{self, Exec, ExecSpec, Input};
+use super::grip::HeldBy;
 use super::ids::Ids;
 use super::log::{self, LogChunk};
 use super::processes::{self, Processes};
@@ -131,7 +132,8 @@ impl Guests {
         if orders.runtime.without().contains(&Feature::Processes) {
             return Err(GuestError::Without { feature: Feature::Processes, runtime: orders.runtime.name() });
         }
-        let list = move || processes::list(&orders.hierarchy.group(&id), orders.ids);
+        let HeldBy::Groups(hierarchy) = orders.held_by else { return Err(GuestError::NotRunning(id)) };
+        let list = move || processes::list(&hierarchy.group(&id), orders.ids);
         let listed = tokio::task::spawn_blocking(list).await.map_err(io::Error::other);
         match listed.and_then(|listed| listed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GuestError::NotRunning(id)),
@@ -164,7 +166,7 @@ impl Guests {
             };
         }
         let (orders, lock) = self.prepare(spec, &dir).await?;
-        let started = match self.make_disk(&dir, &orders).await {
+        let started = match self.make_ready(&dir, &orders).await {
             Ok(()) => self.launch(&dir, &orders, lock).await,
             Err(error) => Err(error),
         };
@@ -238,7 +240,7 @@ impl Guests {
 
     /// Connects to a TCP port of a guest's loopback device.
     pub async fn connect(&self, id: GuestId, port: u16) -> Result<TcpStream, GuestError> {
-        self.has_network(id)?;
+        self.has(id, Feature::Network)?;
         let v4 = (Family::V4, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let v6 = (Family::V6, SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
         match self.connect_to(id, v4).await {
@@ -249,18 +251,18 @@ impl Guests {
         }
     }
 
-    /// Refuses to speak to a guest that has no network.
-    fn has_network(&self, id: GuestId) -> Result<(), GuestError> {
+    /// Refuses what a guest cannot have.
+    fn has(&self, id: GuestId, feature: Feature) -> Result<(), GuestError> {
         let orders = self.shared.dir(&id).orders().map_err(|_| GuestError::NotRunning(id))?;
-        if orders.runtime.without().contains(&Feature::Network) {
-            return Err(GuestError::Without { feature: Feature::Network, runtime: orders.runtime.name() });
+        if orders.runtime.without().contains(&feature) {
+            return Err(GuestError::Without { feature, runtime: orders.runtime.name() });
         }
         Ok(())
     }
 
     /// A socket for datagrams to and from a UDP port of a guest's loopback device, of IPv6 if that is asked for.
     pub async fn datagrams(&self, id: GuestId, port: u16, is_v6: bool) -> Result<UdpSocket, GuestError> {
-        self.has_network(id)?;
+        self.has(id, Feature::Network)?;
         let (family, here) = match is_v6 {
             false => (Family::V4, IpAddr::V4(Ipv4Addr::LOCALHOST)),
             true => (Family::V6, IpAddr::V6(Ipv6Addr::LOCALHOST)),
@@ -301,6 +303,7 @@ impl Guests {
     /// # Errors
     /// [`GuestError::Exec`] says why it did not begin; see [`why`](super::why) for its end.
     pub async fn copy(&self, id: GuestId, spec: &CopySpec) -> Result<Exec, GuestError> {
+        self.has(id, Feature::Copying)?;
         copy::copy(&self.shared, id, spec).await
     }
 
@@ -360,11 +363,17 @@ impl Guests {
         let wanted = [
             (Feature::Devices, !spec.devices.nodes.is_empty()),
             (Feature::Network, !spec.network.policy.is_none()),
+            (Feature::Writing, !spec.run.read_only),
+            (Feature::Volumes, !spec.mounts.is_empty()),
+            (Feature::Secrets, !spec.secrets.is_empty()),
         ];
         if let Some((feature, _)) = wanted.into_iter().find(|(feature, wanted)| *wanted && lacks(*feature)) {
             return Err(GuestError::Without { feature, runtime: runtime.name() });
         }
-        let hierarchy = Hierarchy::find()?;
+        let held_by = match runtime.engine() {
+            Some(engine) => HeldBy::Engine(engine.clone()),
+            None => HeldBy::Groups(Hierarchy::find()?),
+        };
         let mut taken = HashSet::new();
         for id in self.shared.ids()? {
             let other = self.shared.dir(&id);
@@ -378,20 +387,31 @@ impl Guests {
                 return Err(GuestError::DeviceInUse { path: node.path.clone() });
             }
         }
-        let ids = Ids::for_guest(&spec.id, &taken)?;
+        let ids = match &held_by {
+            HeldBy::Groups(_) => Ids::for_guest(&spec.id, &taken)?,
+            HeldBy::Engine(_) => Ids::OfEngine,
+        };
         let orders = Orders {
             spec: spec.clone(),
             ids,
-            hierarchy,
+            held_by,
+            writable: if runtime.engine().is_some() { Writable::Memory } else { self.writable(&spec.limits) },
             runtime,
-            writable: self.writable(&spec.limits),
             defences: Defences::default(),
         };
         let lock = dir.create(&orders).doing("make the guest's directory")?;
         Ok((orders, lock))
     }
 
-    async fn make_disk(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+    /// Makes ready what takes longer than a start may: its disk, its image where an engine wants it.
+    async fn make_ready(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
+        if let Some(engine) = orders.runtime.engine() {
+            // One at a time: the next guest of the same image finds it there.
+            let _turn = self.preparing.lock().await;
+            let import = engine.import(&orders.spec.layers).await;
+            let refused = |said| StartError::Runtime { runtime: engine.name(), said };
+            return Ok(import.map_err(refused)?);
+        }
         if orders.writable == Writable::Memory {
             return Ok(());
         }

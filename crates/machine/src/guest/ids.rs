@@ -38,6 +38,8 @@ pub enum Ids {
         /// How many there are of both.
         count: u32,
     },
+    /// By a container engine, which knows them.
+    OfEngine,
 }
 
 /// Ids of one range: the runtime's, then the guest's 0 to 65534 (65535 means "no id" to old calls).
@@ -63,7 +65,7 @@ impl Ids {
     /// How many ids the guest has, from 0.
     pub fn count(&self) -> u32 {
         match self {
-            Ids::Own { .. } => RANGE - 1,
+            Ids::Own { .. } | Ids::OfEngine => RANGE - 1,
             Ids::Subordinate { count, .. } => *count,
         }
     }
@@ -73,6 +75,7 @@ impl Ids {
         let first = match *self {
             Ids::Own { base } => base + 1,
             Ids::Subordinate { first_uid, .. } => first_uid,
+            Ids::OfEngine => return u32::MAX,
         };
         user.checked_sub(first).filter(|id| *id < self.count()).unwrap_or(u32::MAX)
     }
@@ -82,6 +85,7 @@ impl Ids {
         match self {
             Ids::Own { base } => (*base, base + 1),
             Ids::Subordinate { uid, first_uid, .. } => (*uid, *first_uid),
+            Ids::OfEngine => (u32::MAX, u32::MAX),
         }
     }
 
@@ -89,7 +93,7 @@ impl Ids {
     pub fn layer_map(&self) -> Option<String> {
         match self {
             Ids::Own { base } => Some(format!("0 {} {}\n", base + 1, RANGE - 1)),
-            Ids::Subordinate { .. } => None,
+            Ids::Subordinate { .. } | Ids::OfEngine => None,
         }
     }
 
@@ -104,6 +108,7 @@ impl Ids {
                 run_mapper("newuidmap", pid, uid, first_uid, count)?;
                 run_mapper("newgidmap", pid, gid, first_gid, count)
             }
+            Ids::OfEngine => Ok(()),
         }
     }
 }

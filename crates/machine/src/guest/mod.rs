@@ -8,8 +8,10 @@ mod cgroup;
 mod connection;
 mod copy;
 mod defences;
+mod engine;
 mod error;
 mod exec;
+mod grip;
 mod guests;
 mod ids;
 mod image_users;
@@ -35,6 +37,7 @@ mod writable;
 
 pub(crate) use self::cgroup::{Hierarchy, guests_cpu};
 pub use self::copy::{CopySpec, why};
+pub use self::engine::{Engine, EngineError};
 pub use self::error::{ExecRefusal, GuestError, IdsError, LimitError, Os, Remedy, StartError};
 pub use self::exec::{Exec, ExecOutput, ExecSpec, Input, Said, Size};
 pub use self::guests::Guests;

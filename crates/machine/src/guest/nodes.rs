@@ -49,7 +49,7 @@ pub fn mounts(devices: &Devices, ids: &Ids) -> Vec<Value> {
     let node = |(number, node): (usize, &Node)| {
         let from = match ids {
             Ids::Own { .. } => format!("{STAGE}/{NODES}/{number}"),
-            Ids::Subordinate { .. } => node.host.display().to_string(),
+            Ids::Subordinate { .. } | Ids::OfEngine => node.host.display().to_string(),
         };
         bind(from, &node.path, &["bind", "rw", "nosuid", "noexec"])
     };

@@ -11,7 +11,7 @@ use super::record::Orders;
 use super::runtime::USUAL_PATH;
 use super::seccomp;
 use super::secrets;
-use super::settings::{Settings, Tmpfs};
+use super::settings::Tmpfs;
 use super::spec::{GuestSpec, Limits};
 
 /// The runtime's `config.json` for a root file system at `root`. `open_files` is the limit that this machine allows.
@@ -70,17 +70,7 @@ fn process(spec: &GuestSpec, user: &User, open_files: u64) -> Value {
 
 /// Another program in the guest: as its own, but for what was asked for.
 pub fn another_process(spec: &GuestSpec, another: &ExecSpec, user: &User, open_files: u64) -> Value {
-    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    let given: Vec<String> = another.env.iter().map(|entry| name(entry)).collect();
-    let inherited = spec.env.iter().filter(|entry| !given.contains(&name(entry)));
-    let merged = GuestSpec {
-        args: another.args.clone(),
-        env: inherited.chain(&another.env).cloned().collect(),
-        cwd: another.cwd.clone().unwrap_or_else(|| spec.cwd.clone()),
-        run: Settings { terminal: another.terminal.is_some(), ..spec.run.clone() },
-        ..spec.clone()
-    };
-    let mut process = process(&merged, user, open_files);
+    let mut process = process(&another.within(spec), user, open_files);
     if let Some(size) = another.terminal {
         process["consoleSize"] = json!({ "height": size.rows, "width": size.columns });
     }
@@ -91,11 +81,11 @@ pub fn another_process(spec: &GuestSpec, another: &ExecSpec, user: &User, open_f
 /// These powers reach no further than the guest's own user namespace: over files and processes of its own ids, which
 /// are nobody's on the machine. None of them gives power over the kernel, the network, or other processes, and the
 /// system calls that others begin with are refused all the same.
-const POWERS: [&str; 7] =
+pub const POWERS: [&str; 7] =
     ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"];
 
 /// What tells of the machine's hardware, kernel and boot, or of other people's work.
-const MASKED: [&str; 18] = [
+pub const MASKED: [&str; 18] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/cmdline",
@@ -117,7 +107,7 @@ const MASKED: [&str; 18] = [
 ];
 
 /// What could change the machine.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What programs expect to find, unless the tenant or the image says otherwise.
 pub fn environment(spec: &GuestSpec, user: &User) -> Vec<String> {

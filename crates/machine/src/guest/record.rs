@@ -21,9 +21,9 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::Hierarchy;
 use super::defences::Defences;
 use super::error::StartError;
+use super::grip::HeldBy;
 use super::ids::Ids;
 use super::runtime::Runtime;
 use super::spec::{GuestId, GuestSpec};
@@ -37,7 +37,8 @@ pub struct Orders {
     /// Whom the guest's users are on this machine.
     pub ids: Ids,
     /// Where its limits are set.
-    pub hierarchy: Hierarchy,
+    #[serde(rename = "hierarchy")]
+    pub held_by: HeldBy,
     /// What runs it.
     pub runtime: Runtime,
     /// Where it writes.

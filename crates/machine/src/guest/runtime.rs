@@ -11,6 +11,8 @@ use std::process::Command;
 use model::Feature;
 use serde::{Deserialize, Serialize};
 
+use super::engine::Engine;
+
 /// Where distributions keep programs; used where `PATH` says nothing, and for the runtime itself.
 pub const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -21,6 +23,9 @@ pub struct Runtime {
     /// Whether its guests have no network but one of their own, with nobody else in it.
     #[serde(default)]
     no_network: bool,
+    /// The container engine that is asked for guests instead; the program is its socket.
+    #[serde(default)]
+    engine: Option<Engine>,
 }
 
 impl Runtime {
@@ -28,9 +33,37 @@ impl Runtime {
     /// memory; runsc is the strongest, and cannot give a guest all that others can.
     pub const KNOWN: [&str; 3] = ["crun", "runc", "runsc"];
 
-    /// The best one installed.
+    /// The best one installed; without any, a container engine that can hold guests.
     pub fn find() -> Option<Runtime> {
-        Runtime::KNOWN.into_iter().find_map(find_in_path).map(Runtime::at)
+        let installed = Runtime::KNOWN.into_iter().find_map(find_in_path).map(Runtime::at);
+        installed.or_else(|| Engine::find().map(Runtime::by))
+    }
+
+    /// What the owner has named: one of [`Runtime::KNOWN`], or a container engine: `podman`, `docker`, `unix:///path.sock`.
+    ///
+    /// # Errors
+    /// When it is none of these, not there, or cannot hold guests.
+    pub fn chosen(name: &str) -> Result<Runtime, String> {
+        if Runtime::KNOWN.contains(&name) {
+            let missing = || format!("{name} is not installed: `sublet doctor` says how to get it");
+            return Runtime::named(name).ok_or_else(missing);
+        }
+        if !["podman", "docker"].contains(&name) && !name.starts_with("unix://") {
+            return Err(format!(
+                "guests are not held by {name}: crun, runc and runsc are what was tried, and the engines podman, docker and unix:///path.sock"
+            ));
+        }
+        Engine::named(name).map(Runtime::by).map_err(|error| error.to_string())
+    }
+
+    /// A container engine in the place of one.
+    pub fn by(engine: Engine) -> Runtime {
+        Runtime { program: engine.socket().to_owned(), no_network: true, engine: Some(engine) }
+    }
+
+    /// The container engine, if it is one.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
     }
 
     /// The one of this name, if it is installed.
@@ -40,13 +73,17 @@ impl Runtime {
 
     /// This one.
     pub fn at(program: PathBuf) -> Runtime {
-        let runtime = Runtime { program, no_network: false };
+        let runtime = Runtime { program, no_network: false, engine: None };
         let no_network = runtime.has_own_kernel() && !waits_for_words(&runtime.description());
         Runtime { no_network, ..runtime }
     }
 
     /// What guests have as a rule, and not by it.
     pub fn without(&self) -> Vec<Feature> {
+        if self.engine.is_some() {
+            // No storage of an engine's holds every guest to its bytes and files.
+            return Feature::ALL.to_vec();
+        }
         let own_kernel = [Feature::Devices, Feature::Processes].into_iter().filter(|_| self.has_own_kernel());
         Some(Feature::Network).filter(|_| self.no_network).into_iter().chain(own_kernel).collect()
     }
@@ -58,11 +95,17 @@ impl Runtime {
 
     /// Its name, by which people know it.
     pub fn name(&self) -> String {
+        if let Some(engine) = &self.engine {
+            return engine.name();
+        }
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
     /// Its name and version, as in an offer: `crun 1.8.1`.
     pub fn description(&self) -> String {
+        if let Some(engine) = &self.engine {
+            return engine.description();
+        }
         let version = Command::new(&self.program).arg("--version").output();
         let text =
             version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

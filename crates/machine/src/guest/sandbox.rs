@@ -42,6 +42,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use super::cgroup::{Entrance, Hierarchy};
 use super::defences::Defences;
 use super::error::StartError;
+use super::grip::HeldBy;
 use super::ids::{Ids, write_maps};
 use super::image_users::{self, User};
 use super::nodes::NODES;
@@ -253,11 +254,11 @@ fn show_groups(orders: &Orders) -> rustix::io::Result<Option<OwnedFd>> {
 }
 
 fn hide_groups(orders: &Orders) -> rustix::io::Result<()> {
-    match orders.hierarchy {
-        Hierarchy::V1 { .. } if orders.runtime.dreads_mixed_groups() => {
+    match orders.held_by {
+        HeldBy::Groups(Hierarchy::V1 { .. }) if orders.runtime.dreads_mixed_groups() => {
             mount("tmpfs", "/sys/fs/cgroup", "tmpfs", MountFlags::RDONLY, c"size=0,mode=555")
         }
-        Hierarchy::V1 { .. } | Hierarchy::V2 { .. } => Ok(()),
+        HeldBy::Groups(Hierarchy::V1 { .. } | Hierarchy::V2 { .. }) | HeldBy::Engine(_) => Ok(()),
     }
 }
 

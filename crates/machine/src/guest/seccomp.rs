@@ -47,6 +47,16 @@ pub fn profile() -> Value {
     })
 }
 
+/// The same for a container engine. An older one knows but one answer, "not permitted", to all that is not named; from that C
+/// libraries conclude that there can be no threads, instead of falling back to clone.
+pub fn for_engines() -> Value {
+    let mut profile = profile();
+    if let Some(rules) = profile["syscalls"].as_array_mut() {
+        rules.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }));
+    }
+    profile
+}
+
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
 #[cfg(target_arch = "aarch64")]

@@ -155,8 +155,9 @@ impl Shared {
     /// Removes a guest without a supervisor.
     pub(super) async fn clear(&self, dir: &GuestDir, orders: &Orders) -> Result<(), GuestError> {
         clear_group(orders).await?;
-        let group = orders.hierarchy.group(&orders.spec.id);
-        group.remove().doing("remove the guest's control groups")?;
+        let grip = orders.held_by.grip(&orders.spec.id);
+        let removed = tokio::task::spawn_blocking(move || grip.remove()).await;
+        removed.map_err(io::Error::other).and_then(|removed| removed).doing("remove what held the guest")?;
         fs::remove_dir_all(dir.path()).doing("remove the guest's directory")
     }
 
@@ -305,14 +306,14 @@ impl Porter for AtDoor {
 
 /// Ends what lives of a guest without a supervisor.
 async fn clear_group(orders: &Orders) -> Result<(), GuestError> {
-    let group = orders.hierarchy.group(&orders.spec.id);
-    let cleared = tokio::task::spawn_blocking(move || group.clear(ANSWER_WITHIN)).await;
+    let grip = orders.held_by.grip(&orders.spec.id);
+    let cleared = tokio::task::spawn_blocking(move || grip.clear(ANSWER_WITHIN)).await;
     cleared.map_err(io::Error::other).and_then(|cleared| cleared).doing("end what is left of the guest")
 }
 
 /// What the kernel knows of a guest whose supervisor does not speak.
 fn group_usage(dir: &GuestDir) -> Usage {
-    dir.orders().map_or(Usage::default(), |orders| orders.hierarchy.group(&orders.spec.id).usage())
+    dir.orders().map_or(Usage::default(), |orders| orders.held_by.grip(&orders.spec.id).usage())
 }
 
 /// Asks a supervisor; `None` if it ended while we spoke.

@@ -115,6 +115,8 @@ pub enum Word {
     Terminal,
     /// The guest's own program was begun again, for the so-many-eth time.
     Again(u32),
+    /// The guest has ended, and had used so much.
+    Used(Usage),
 }
 
 /// Where a living guest stands.

@@ -29,7 +29,7 @@ mod public_registry;
 mod pull;
 mod reference;
 mod registry;
-mod rootfs;
+pub(crate) mod rootfs;
 mod unpack;
 
 use std::fs::File;

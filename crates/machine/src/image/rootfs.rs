@@ -115,7 +115,7 @@ fn steps(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-pub(super) fn is_opaque(directory: &impl AsFd) -> bool {
+pub(crate) fn is_opaque(directory: &impl AsFd) -> bool {
     let mut value = [0; 2];
     sys::fgetxattr(directory, "user.overlay.opaque", &mut value) == Ok(1) && value[0] == b'y'
 }

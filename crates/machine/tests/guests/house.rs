@@ -9,13 +9,14 @@ use std::time::Duration;
 use rustix::process::Pid;
 use sublet_machine::guest::{
     Exec, ExecOutput, ExecSpec, Grace, GuestEvent, GuestId, GuestSeen, GuestSpec, Guests, Limits, Runtime,
-    Said, Settings, Writable,
+    Said, Settings, Tmpfs, Writable,
 };
 use sublet_machine::network::Network;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::engine::TestEngine;
 use crate::town::Town;
 
 /// Longer than anything here takes on a loaded machine.
@@ -26,6 +27,8 @@ pub struct House {
     /// What lies outside.
     pub town: Arc<Town>,
     events: mpsc::Receiver<GuestEvent>,
+    /// What runs guests, where that is an engine; it ends before its directory goes.
+    engine: Option<TestEngine>,
     dir: TempDir,
     runtime: Option<Runtime>,
 }
@@ -38,7 +41,37 @@ impl House {
         // `SUBLET_RUNTIME=/path/of/a/runtime` tries another one than the best in `PATH`.
         let runtime = std::env::var_os("SUBLET_RUNTIME").map(|program| Runtime::at(program.into()));
         let (guests, events) = open(&dir.path().join("guests"), town.clone(), runtime.as_ref());
-        House { guests, town, events, dir, runtime }
+        House { guests, town, events, engine: None, dir, runtime }
+    }
+
+    /// Runs guests by an engine of this name, which is started for that; there must be none yet.
+    pub fn by_engine(mut self, name: &str) -> House {
+        let (engine, runtime) = TestEngine::start(name, self.dir.path());
+        (self.engine, self.runtime) = (Some(engine), Some(runtime));
+        self.move_guests_to("guests");
+        self
+    }
+
+    /// Whether the engine has a container of this guest.
+    pub fn has_container(&self, id: GuestId) -> bool {
+        let runtime = self.runtime.as_ref().expect("an engine");
+        runtime.engine().expect("an engine").has_container(&id)
+    }
+
+    /// The guest's own program: the child of the container's first process.
+    pub fn container_process(&self, id: GuestId) -> u32 {
+        let place = self.guest_dir(id).join("container/keeper");
+        let keeper: i32 = fs::read_to_string(place).expect("a file").parse().expect("a number");
+        let children = self.children_of(Pid::from_raw(keeper).expect("a process"));
+        children.first().expect("a program").as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// The processes that this one has started.
+    pub fn children_of(&self, parent: Pid) -> Vec<Pid> {
+        let parent = parent.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     }
 
     /// Runs guests by the runtime of this name; there must be none yet.
@@ -84,7 +117,14 @@ impl House {
             devices: Default::default(),
             secrets: Vec::new(),
             grace: Grace::default(),
-            run: Settings::default(),
+            run: match &self.engine {
+                // All that a guest by an engine can write to.
+                Some(_) => {
+                    let tmpfs = vec![Tmpfs { path: "/tmp".into(), size: 4 << 20 }];
+                    Settings { read_only: true, tmpfs, ..Settings::default() }
+                }
+                None => Settings::default(),
+            },
         }
     }
 
@@ -248,6 +288,12 @@ impl House {
     pub fn image(&self) -> PathBuf {
         self.dir.path().join("layer")
     }
+}
+
+/// A program where programs are.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let places = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    places.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
 }
 
 /// A program of this machine, its loader and its libraries.

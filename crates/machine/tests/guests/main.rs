@@ -7,6 +7,7 @@ mod beside;
 mod copying;
 mod devices;
 mod ending;
+mod engine;
 mod hostile;
 mod house;
 mod isolation;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         network::trials(),
         secrets::trials(),
         own_kernel::trials(),
+        engine::trials(),
         siege::trials(),
         stats::trials(),
         systems::trials(),

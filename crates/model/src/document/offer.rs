@@ -137,11 +137,25 @@ pub enum Feature {
     Processes,
     /// Writing over the image: only directories in memory can be written to.
     Writing,
+    /// Disks that outlive them.
+    Volumes,
+    /// Files that are given in secret.
+    Secrets,
+    /// Files copied in and out while they run.
+    Copying,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Feature; 4] = [Feature::Network, Feature::Devices, Feature::Processes, Feature::Writing];
+    pub const ALL: [Feature; 7] = [
+        Feature::Network,
+        Feature::Devices,
+        Feature::Processes,
+        Feature::Writing,
+        Feature::Volumes,
+        Feature::Secrets,
+        Feature::Copying,
+    ];
 
     /// What a guest needs that is run so, and has ports or not.
     pub fn needed(network: &NetworkPolicy, ports: bool, options: &RunOptions) -> Vec<Feature> {
@@ -157,6 +171,9 @@ impl Feature {
             Feature::Devices => "devices",
             Feature::Processes => "processes",
             Feature::Writing => "writing",
+            Feature::Volumes => "volumes",
+            Feature::Secrets => "secrets",
+            Feature::Copying => "copying",
         }
     }
 }

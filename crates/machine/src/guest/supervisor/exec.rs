@@ -10,7 +10,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::start::output_pipe;
 use super::{Phase, Supervisor};
 use crate::guest::error::{ExecRefusal, StartError};
+use crate::guest::grip::Grip;
 use crate::guest::log::Stream;
+use crate::guest::record::Usage;
 use crate::guest::wire::{self, Order, Reply, Word};
 
 /// Programs and transfers beside the guest's own at once: each takes a process of the guest's and some of its memory.
@@ -76,6 +78,25 @@ impl Supervisor<'_> {
             Word::Ended(number, code) => self.task_over(number, &Reply::Ended(code)),
             Word::Terminal => files.into_iter().for_each(|file| drop(self.take_terminal(file))),
             Word::Again(restarts) => self.restarts = restarts,
+            Word::Used(used) => self.note(used),
+        }
+    }
+
+    /// What the first process said and was not heard: it has ended.
+    pub(super) fn hear_last_words(&mut self) {
+        while let Ok(Some((word, _))) = wire::receive_with::<Word>(self.warden.as_fd()) {
+            match word {
+                Word::Used(used) => self.note(used),
+                Word::Again(restarts) => self.restarts = restarts,
+                Word::Began(_) | Word::Refused(..) | Word::Ended(..) | Word::Terminal => {}
+            }
+        }
+    }
+
+    fn note(&self, used: Usage) {
+        match self.grip {
+            Grip::Container(container) => container.note(used),
+            Grip::Groups(_) => {}
         }
     }
 

@@ -31,9 +31,9 @@ use self::output::Allowance;
 use self::start::{allow_files, start_first_process};
 use self::stop::{Hold, Stop};
 use self::talk::{Client, listen_in};
-use super::cgroup::Group;
 use super::defences::Defences;
 use super::error::StartError;
+use super::grip::Grip;
 use super::log::{LogWriter, Stream};
 use super::record::{End, Ending, GuestDir, Orders, Usage};
 use super::sys::{self, Child};
@@ -82,14 +82,14 @@ fn supervise_with(defences: Defences) -> ! {
 }
 
 fn oversee(dir: &GuestDir, orders: &Orders) -> io::Result<()> {
-    let group = orders.hierarchy.group(&orders.spec.id);
-    let mut supervisor = Supervisor::launch(dir, orders, &group);
+    let grip = orders.held_by.grip(&orders.spec.id);
+    let mut supervisor = Supervisor::launch(dir, orders, &grip);
     let (how, usage) = match &mut supervisor {
         Ok(supervisor) => (supervisor.attend()?, supervisor.usage()),
         Err(error) => (Ending::NotStarted(error.clone()), Usage::default()),
     };
     // What cannot be removed now, the node removes with the guest.
-    let _ = group.remove();
+    let _ = grip.remove();
     dir.set_end(&End { how, at: now(), usage })?;
     flock(rustix::stdio::stdin(), FlockOperation::Unlock)?;
     // Only now: closed connections are how a node learns that the guest has ended.
@@ -99,7 +99,7 @@ fn oversee(dir: &GuestDir, orders: &Orders) -> io::Result<()> {
 
 struct Supervisor<'a> {
     orders: &'a Orders,
-    group: &'a Group,
+    grip: &'a Grip,
     first: Child,
     /// The way to what the first process becomes.
     warden: OwnedFd,
@@ -143,7 +143,7 @@ enum Phase {
 }
 
 impl<'a> Supervisor<'a> {
-    fn launch(dir: &GuestDir, orders: &'a Orders, group: &'a Group) -> Result<Supervisor<'a>, StartError> {
+    fn launch(dir: &GuestDir, orders: &'a Orders, grip: &'a Grip) -> Result<Supervisor<'a>, StartError> {
         let control = listen_in(dir.path()).map_err(StartError::sandbox("listen for the node"))?;
         let signals = sys::signals_as_file(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
             .map_err(StartError::sandbox("wait for signals"))?;
@@ -152,14 +152,11 @@ impl<'a> Supervisor<'a> {
         let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
             .map_err(StartError::sandbox("watch for files"))?;
         allow_files(orders.spec.limits.open_files);
-        group.create(&orders.spec.limits, orders.writable, orders.runtime.keep())?;
-        if orders.defences.devices {
-            group.allow_devices(&orders.spec.devices)?;
-        }
-        let (first, warden, ends, doors, disk) = start_first_process(orders, group)?;
+        grip.create(orders)?;
+        let (first, warden, ends, doors, disk) = start_first_process(orders, grip)?;
         Ok(Supervisor {
             orders,
-            group,
+            grip,
             first,
             warden,
             phase: Phase::Building,

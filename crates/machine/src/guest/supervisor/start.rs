@@ -19,7 +19,9 @@ use rustix::thread::{
 
 use super::{Phase, RUNNING, Supervisor, now};
 use crate::guest::cgroup::Group;
+use crate::guest::engine::{self, Container};
 use crate::guest::error::StartError;
+use crate::guest::grip::Grip;
 use crate::guest::ids::Ids;
 use crate::guest::log::Stream;
 use crate::guest::nodes;
@@ -37,8 +39,32 @@ use crate::volume;
 /// The guest's first process, the channel to it, its input and output, the sockets in its network, and its disk.
 pub(super) type FirstProcess = (Child, OwnedFd, OurEnds, Doors, Option<OwnedFd>);
 
-/// Starts the process that builds the sandbox and becomes the runtime.
-pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
+/// Starts the process that builds the sandbox and becomes the runtime; or has an engine make it.
+pub(super) fn start_first_process(orders: &Orders, grip: &Grip) -> Result<FirstProcess, StartError> {
+    match grip {
+        Grip::Groups(group) => start_warden(orders, group),
+        Grip::Container(container) => start_envoy(orders, container),
+    }
+}
+
+fn start_envoy(orders: &Orders, container: &Container) -> Result<FirstProcess, StartError> {
+    let (channel, theirs) = make_channel()?;
+    let (ours, stdio) =
+        make_ends(orders).map_err(StartError::sandbox("make pipes for the guest's output"))?;
+    let first =
+        sys::clone_into(0, None).map_err(StartError::sandbox("start a process beside the guest's"))?;
+    let Some(first) = first else { engine::serve(orders, container, theirs, stdio) };
+    // A guest that stands still must not hold us up.
+    fcntl_setfl(&channel, OFlags::NONBLOCK).map_err(StartError::sandbox("speak to the first process"))?;
+    Ok((first, channel, ours, Doors::default(), None))
+}
+
+fn make_channel() -> Result<(OwnedFd, OwnedFd), StartError> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(StartError::sandbox("make a channel to the first process"))
+}
+
+fn start_warden(orders: &Orders, group: &Group) -> Result<FirstProcess, StartError> {
     let node = rustix::stdio::stdout().try_clone_to_owned().map(File::from);
     let secrets = node
         .and_then(|node| secrets::receive(&orders.spec.secrets, node))
@@ -51,9 +77,7 @@ pub(super) fn start_first_process(orders: &Orders, group: &Group) -> Result<Firs
     if geteuid().is_root() {
         volume::leave_behind().map_err(StartError::sandbox("leave other guests' volumes behind"))?;
     }
-    let (channel, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(StartError::sandbox("make a channel to the first process"))?;
+    let (channel, theirs) = make_channel()?;
     let (ours, stdio) =
         make_ends(orders).map_err(StartError::sandbox("make pipes for the guest's output"))?;
     let entrance = group.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
@@ -183,6 +207,9 @@ impl Supervisor<'_> {
                         // One in memory is made by the first process.
                         let made = || openat(&scratch, sandbox::DISK, flags, Mode::empty()).ok();
                         self.disk = self.disk.take().or_else(made);
+                        if let Grip::Container(container) = self.grip {
+                            engine::keeper_in(&scratch).into_iter().for_each(|pid| container.runs_as(pid));
+                        }
                         self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
                     }
                     Ok(Some((Err(error), _))) => Phase::Failed(error),

@@ -45,14 +45,14 @@ impl Supervisor<'_> {
         match (self.hold.by_node || self.hold.by_solitude, self.hold.since) {
             (true, None) => {
                 self.hold.since = Some(Instant::now());
-                self.group.set_frozen(true, FREEZE_WITHIN)
+                self.grip.set_frozen(true, FREEZE_WITHIN)
             }
             (false, Some(since)) => {
                 let held = since.elapsed();
                 self.hold.since = None;
                 self.hold.before += held;
                 self.start_by += held;
-                self.group.set_frozen(false, FREEZE_WITHIN)
+                self.grip.set_frozen(false, FREEZE_WITHIN)
             }
             (true, Some(_)) | (false, None) => Ok(()),
         }
@@ -85,7 +85,7 @@ impl Supervisor<'_> {
         self.stop = Stop::Killed;
         // Either is enough; fails if it has ended.
         let _ = pidfd_send_signal(&self.first.pidfd, Signal::KILL);
-        let _ = self.group.kill();
+        let _ = self.grip.kill();
     }
 
     /// The first process has ended, and all others of the guest with it.
@@ -96,6 +96,7 @@ impl Supervisor<'_> {
             status.exit_status().or(signal).unwrap_or(-1)
         });
         self.take_rest();
+        self.hear_last_words();
         // A short program can end before we learn that it began.
         if let Phase::Starting { scratch, .. } = &self.phase {
             if has_begun(scratch) {

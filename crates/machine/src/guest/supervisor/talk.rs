@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use super::exec::Task;
 use super::{CONTROL, Phase, Supervisor};
 use crate::guest::error::ExecRefusal;
+use crate::guest::grip::Grip;
 use crate::guest::processes;
 use crate::guest::record::Usage;
 use crate::guest::wire::{self, Family, LiveState, Order, Reply, Request};
@@ -95,7 +96,7 @@ impl Supervisor<'_> {
             },
             Request::Freeze => self.set_hold(|hold| hold.by_node = true),
             Request::Thaw => self.set_hold(|hold| hold.by_node = false),
-            Request::Pace(millis) => self.group.set_cpu(millis),
+            Request::Pace(millis) => self.grip.set_cpu(millis),
             Request::Stop(within) => {
                 self.begin_stop(within);
                 Ok(())
@@ -155,7 +156,7 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let group = self.group.usage();
+        let group = self.grip.usage();
         let disk_bytes = self.disk.as_ref().map_or(0, on_disk);
         let in_memory = if self.orders.writable == Writable::Memory { disk_bytes } else { 0 };
         let frozen = self.hold.before + self.hold.since.map_or(Duration::ZERO, |since| since.elapsed());
@@ -167,9 +168,11 @@ impl Supervisor<'_> {
             disk_bytes,
             cache_bytes: group.cache_bytes + in_memory,
             // A runtime with a kernel of its own shows nothing of what goes on in it.
-            pids: match self.orders.runtime.has_own_kernel() {
-                true => group.pids,
-                false => group.pids.saturating_sub(processes::of_the_runtime(self.first.pid)),
+            pids: match self.grip {
+                Grip::Groups(_) if self.orders.runtime.has_own_kernel() => group.pids,
+                Grip::Groups(_) => group.pids.saturating_sub(processes::of_the_runtime(self.first.pid)),
+                // The keeper.
+                Grip::Container(_) => group.pids.saturating_sub(1),
             },
             ..group
         }

@@ -319,7 +319,7 @@ impl Warden<'_> {
     }
 }
 
-pub(super) fn read_spec<T: DeserializeOwned>(file: Option<OwnedFd>) -> Result<T, ExecRefusal> {
+pub fn read_spec<T: DeserializeOwned>(file: Option<OwnedFd>) -> Result<T, ExecRefusal> {
     let unreadable = |error: io::Error| ExecRefusal::Unreadable(error.to_string());
     let file = file.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
     let mut bytes = Vec::new();

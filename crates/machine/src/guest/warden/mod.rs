@@ -14,6 +14,8 @@
 mod copy;
 mod exec;
 
+pub(super) use self::exec::read_spec;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::{self, File};
@@ -41,7 +43,7 @@ use super::sys::{self, Child};
 use super::wire::{self, Order, Word};
 
 /// A program that was begun beside the guest's, and is asked to end, has so long.
-const HANG_UP: Duration = Duration::from_secs(2);
+pub const HANG_UP: Duration = Duration::from_secs(2);
 
 /// Input (none: nothing) and the two outputs of the guest's program.
 pub type Stdio = (Option<OwnedFd>, [OwnedFd; 2]);
