@@ -23,7 +23,7 @@ pub const PROBES: &[Probe] = &[
     Probe { name: "bomb.inodes", attempt: |world| inodes("/tmp/many", world.inodes) },
     Probe { name: "bomb.shared_bytes", attempt: |world| bytes("/dev/shm/big", world.shm) },
     Probe { name: "bomb.shared_inodes", attempt: |world| inodes("/dev/shm/many", world.shm_inodes) },
-    Probe { name: "bomb.device_bytes", attempt: |_| bytes("/dev/big", 1 << 20) },
+    Probe { name: "bomb.device_bytes", attempt: |world| bytes("/dev/big", world.dev) },
     Probe { name: "bomb.dirty_pages", attempt: dirty_pages },
     Probe { name: "bomb.memory", attempt: |world| killed_for(world, own_memory) },
     Probe { name: "bomb.memory_file", attempt: |world| killed_for(world, memory_file) },

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::device;
-use crate::guest::{Hierarchy, Ids, Runtime, Writable, find_in_path};
+use crate::guest::{Engine, EngineError, Hierarchy, Ids, Runtime, Writable, find_in_path};
 use crate::presence::{self, Places, Sight, Wants};
-use model::{Feature, ReasonKind};
+use model::ReasonKind;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -36,22 +36,15 @@ pub enum Health {
 
 /// Looks at all that guests need. Takes some milliseconds, and changes nothing but empty control groups of our own.
 pub fn doctor() -> Vec<Finding> {
-    let mut findings = vec![
-        runtime(),
-        own_kernel(),
-        user_namespaces(),
-        ids(),
-        limits(),
-        swap(),
-        open_files(),
-        disk(),
-        disk_rate(),
-        devices(),
-        device_guard(),
-        overlay(),
-        kernel(),
-        kvm(),
-    ];
+    let found = Runtime::find();
+    let by_engine = found.as_ref().is_some_and(|runtime| runtime.engine().is_some());
+    let mut findings = vec![runtime(found.as_ref()), own_kernel(), engines()];
+    if !by_engine {
+        // An engine sees to all of these itself.
+        findings.extend([user_namespaces(), ids(), limits(), swap(), open_files(), disk(), disk_rate()]);
+        findings.extend([devices(), device_guard(), overlay(), kernel()]);
+    }
+    findings.push(kvm());
     findings.extend(owner());
     findings
 }
@@ -91,11 +84,15 @@ fn owner() -> Vec<Finding> {
     seen.sights.into_iter().map(finding).collect()
 }
 
-fn runtime() -> Finding {
+fn runtime(found: Option<&Runtime>) -> Finding {
     const NAME: &str = "container runtime";
-    let Some(runtime) = Runtime::find() else {
+    let Some(runtime) = found else {
         return missing(NAME, "neither crun, runc nor runsc is in PATH", &install("crun"));
     };
+    if let Some(engine) = runtime.engine() {
+        let detail = format!("{} ({})", runtime.description(), engine.socket().display());
+        return limited(NAME, detail, &format!("guests by it have {}", lacks(runtime)), &install("crun"));
+    }
     let version = Command::new(runtime.program()).arg("--version").output();
     let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let Some(version) = text.lines().next().filter(|line| !line.is_empty()) else {
@@ -116,13 +113,43 @@ fn own_kernel() -> Finding {
     let Some(runsc) = Runtime::named("runsc") else {
         return works(NAME, "guests can have one where runsc is installed");
     };
-    let without: Vec<&str> = runsc.without().into_iter().map(Feature::word).collect();
     let detail = format!(
-        "guests have one by `sublet host --runtime runsc` ({}), and then no {}",
+        "guests have one by `sublet host --runtime runsc` ({}), and then {}",
         runsc.description(),
-        without.join(", no ")
+        lacks(&runsc)
     );
     works(NAME, detail)
+}
+
+/// What guests go without by it: `no network, no devices`.
+fn lacks(runtime: &Runtime) -> String {
+    let words = runtime.without().into_iter().map(|feature| format!("no {}", feature.word()));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the owner could have guests held by a container engine.
+fn engines() -> Finding {
+    const NAME: &str = "container engines";
+    let said = ["podman", "docker"].into_iter().filter_map(|name| match Engine::named(name) {
+        Ok(engine) => {
+            let runtime = Runtime::by(engine);
+            let lacks = lacks(&runtime);
+            let by = runtime.description();
+            Some(format!(
+                "guests can be held by `sublet host --runtime {name}` ({by}), and then have {lacks}"
+            ))
+        }
+        Err(EngineError::NoSocket { .. }) => None,
+        Err(error) => Some(format!("not {name}: {error}")),
+    });
+    let said: Vec<String> = said.collect();
+    match said.is_empty() {
+        true => works(
+            NAME,
+            "none listens at its usual place; guests can be held by Podman or Docker where one does",
+        ),
+        false => works(NAME, said.join("; ")),
+    }
 }
 
 fn user_namespaces() -> Finding {

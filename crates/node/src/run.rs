@@ -25,8 +25,8 @@ use model::envelope::Claim;
 use model::health::Health;
 use model::message::{Passed, Standing};
 use model::{
-    Answer, Document, Id, Invalid, Lease, Lending, Nonce, Offer, PeerKey, Person, Phase, Policy, Profile,
-    ReasonKind, Request, Response, Sandbox, Side, Signed, Span, Tested,
+    Answer, Document, Feature, Id, Invalid, Lease, Lending, Nonce, Offer, PeerKey, Person, Phase, Policy,
+    Profile, ReasonKind, Request, Response, Sandbox, Side, Signed, Span, Tested,
 };
 use net::NetEvent;
 use std::collections::{BTreeMap, BTreeSet};

@@ -58,8 +58,10 @@ const TEST: &[Package] = &[
     program("busybox-static", "busybox"), // the tests' guest
     program("runc", "runc"),              // runs it as crun does
     program("runsc", "runsc"),            // runs it on a kernel of its own
-    program("iproute2", "ip"),            // networks of the tests' own
-    program("chromium", "chromium"),      // looks at every page
+    program("podman", "podman"),          // container engines, which hold it at their sockets
+    program("docker.io", "dockerd"),
+    program("iproute2", "ip"),       // networks of the tests' own
+    program("chromium", "chromium"), // looks at every page
     program("docker-registry", "docker-registry"),
     program("skopeo", "skopeo"),
     // The desktop app, and a screen and a driver to press its buttons.
@@ -82,7 +84,6 @@ const TEST: &[Package] = &[
 const BENCH: &[Package] = &[
     program("fio", "fio"),
     program("passt", "pasta"),
-    program("podman", "podman"),
     program("slirp4netns", "slirp4netns"),
     program("stress-ng", "stress-ng"),
     program("sysbench", "sysbench"),

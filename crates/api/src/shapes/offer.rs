@@ -396,7 +396,8 @@ pub struct Published {
     /// What it says of the isolation test; none: it was not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tested: Option<Tested>,
-    /// What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`.
+    /// What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`,
+    /// `volumes`, `secrets`, `copying`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
 }
@@ -421,7 +422,8 @@ pub struct Listing {
     pub runtime: String,
     /// Whether guests have a user namespace of their own.
     pub user_namespace: bool,
-    /// What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`.
+    /// What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`, `volumes`, `secrets`,
+    /// `copying`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
     /// What a hostile guest found when the owner last tried the sandbox; none: it was not tried.

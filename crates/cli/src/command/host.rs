@@ -122,7 +122,7 @@ async fn tell(desk: &Desk<'_>, node: &api::node::NodeHandle, serving: &Serving) 
     }
     if Runtime::find().is_none() {
         desk.out
-            .note("this computer cannot lend: no OCI runtime is installed; `sublet doctor` says what to do");
+            .note("this computer cannot lend: neither an OCI runtime nor a container engine is here; `sublet doctor` says what to do");
     }
     Ok(())
 }

@@ -95,6 +95,9 @@ impl Guests {
 
     /// Where a guest with these limits writes.
     pub fn writable(&self, limits: &Limits) -> Writable {
+        if self.runtime.as_ref().is_some_and(|runtime| runtime.engine().is_some()) {
+            return Writable::Memory;
+        }
         self.writable.unwrap_or_else(|| Writable::here().for_guest(limits))
     }
 
@@ -395,7 +398,7 @@ impl Guests {
             spec: spec.clone(),
             ids,
             held_by,
-            writable: if runtime.engine().is_some() { Writable::Memory } else { self.writable(&spec.limits) },
+            writable: self.writable(&spec.limits),
             runtime,
             defences: Defences::default(),
         };

@@ -157,7 +157,7 @@ pub fn shm_options(spec: &GuestSpec) -> [String; 2] {
     [format!("size={size}"), format!("nr_inodes={}", Limits::SHARED_FILES)]
 }
 
-/// Options of a directory in memory. A file for each 4 KiB: more would only fill the machine's memory with names.
+/// Options of a directory in memory.
 pub fn tmpfs_options(tmpfs: &Tmpfs) -> [String; 2] {
-    [format!("size={}", tmpfs.size), format!("nr_inodes={}", tmpfs.size / 4_096 + 16)]
+    [format!("size={}", tmpfs.size), format!("nr_inodes={}", Tmpfs::files(tmpfs.size))]
 }

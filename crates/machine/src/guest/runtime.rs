@@ -121,6 +121,11 @@ impl Runtime {
         self.name() == "runsc"
     }
 
+    /// Whether it holds directories in memory to a number of files. Elsewhere these only take the guest's memory.
+    pub fn counts_files(&self) -> bool {
+        self.engine.as_ref().is_none_or(Engine::counts_files)
+    }
+
     /// What it takes itself, in the guest's groups and beside what the guest was given.
     pub fn keep(&self) -> Keep {
         match self.has_own_kernel() {

@@ -35,6 +35,13 @@ pub struct Tmpfs {
     pub size: u64,
 }
 
+impl Tmpfs {
+    /// How many files one of this size may hold: one for each 4 KiB, since more would only fill the machine's memory with names.
+    pub fn files(size: u64) -> u64 {
+        size / 4_096 + 16
+    }
+}
+
 /// Whether a program that has ended is begun again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Restart {

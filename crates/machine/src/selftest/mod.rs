@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::Feature;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -23,8 +24,8 @@ use tokio::sync::mpsc;
 use self::bait::Bait;
 pub use self::report::{Report, Tried};
 use crate::guest::{
-    Grace, GuestError, GuestEvent, GuestId, GuestSpec, Guests, Keep, Limits, Runtime, Stream, Writable,
-    remains,
+    Grace, GuestError, GuestEvent, GuestId, GuestSpec, Guests, Keep, Limits, Runtime, Stream, Tmpfs,
+    Writable, remains,
 };
 use crate::network::{Internet, Network};
 
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Who is in the kernel when its share is used up comes out of it first, and is made to wait for it afterwards.
 const CPU_WINDOW: Duration = Duration::from_secs(3);
+
+/// The kernel takes more of a guest's memory for an empty file.
+const LEAST_OF_FILE: u64 = 512;
 
 /// How to run it.
 pub struct Setup {
@@ -101,9 +105,17 @@ pub async fn isolation(setup: Setup, mut told: impl FnMut(&Tried)) -> Result<Rep
     let mut spec = spec(&layer, own_kernel);
     spec.args.extend(bait.words());
     let keep = guests.runtime().map_or(Keep { pids: 0, memory: 0 }, Runtime::keep);
-    spec.args.extend(words(&spec.limits, keep));
+    let mut told_of = spec.limits;
+    if guests.runtime().is_some_and(|runtime| runtime.without().contains(&Feature::Writing)) {
+        // All that there is to write to.
+        spec.run.read_only = true;
+        spec.run.tmpfs = vec![Tmpfs { path: "/tmp".into(), size: spec.limits.disk }];
+        told_of.inodes = Tmpfs::files(spec.limits.disk);
+    }
+    spec.args.extend(words(&told_of, keep, guests.runtime()));
+    let alone = alone(guests.runtime());
     spec.args.push(format!("kernel={}", fs::read_to_string("/proc/version").unwrap_or_default().trim()));
-    let together = [format!("only={}", setup.only), format!("without={}", alone(own_kernel).join(","))];
+    let together = [format!("only={}", setup.only), format!("without={}", alone.join(","))];
 
     let mut first = spec.clone();
     first.args.extend(together);
@@ -113,7 +125,7 @@ pub async fn isolation(setup: Setup, mut told: impl FnMut(&Tried)) -> Result<Rep
     guests.remove(spec.id).await?;
     let is_wanted =
         |probe: &str| setup.only.is_empty() || setup.only.split(',').any(|start| probe.starts_with(start));
-    for probe in alone(own_kernel).iter().filter(|probe| is_wanted(probe)) {
+    for probe in alone.iter().filter(|probe| is_wanted(probe)) {
         let one = run_alone(&guests, &spec, keep, probe, &mut events).await?;
         told(&one);
         tried.push(one);
@@ -129,11 +141,19 @@ pub async fn isolation(setup: Setup, mut told: impl FnMut(&Tried)) -> Result<Rep
     Ok(Report::new(tried, runtime, PROGRAM, started.elapsed()))
 }
 
-/// Probes that end a guest as a whole where it has a kernel of its own: each has a guest to itself there.
-fn alone(own_kernel: bool) -> &'static [&'static str] {
-    const FATAL: [&str; 5] =
-        ["bomb.forks", "bomb.threads", "bomb.memory", "bomb.memory_file", "bomb.memory_segments"];
-    if own_kernel { &FATAL } else { &[] }
+/// Probes that fill a guest's memory for good, or end it as a whole: each has a guest to itself.
+fn alone(runtime: Option<&Runtime>) -> Vec<&'static str> {
+    const OWN_KERNEL: &[&str] =
+        &["bomb.forks", "bomb.threads", "bomb.memory", "bomb.memory_file", "bomb.memory_segments"];
+    const UNCOUNTED: &[&str] = &["bomb.inodes", "bomb.shared_inodes"];
+    const ENGINE: &[&str] = &["bomb.device_bytes"];
+    let Some(runtime) = runtime else { return Vec::new() };
+    let kinds = [
+        (runtime.has_own_kernel(), OWN_KERNEL),
+        (!runtime.counts_files(), UNCOUNTED),
+        (runtime.engine().is_some(), ENGINE),
+    ];
+    kinds.into_iter().filter(|(is, _)| *is).flat_map(|(_, probes)| probes.iter().copied()).collect()
 }
 
 /// Tries a single probe. A guest that dies of it has taken no more than it was given.
@@ -144,7 +164,8 @@ async fn run_alone(
     probe: &str,
     events: &mut mpsc::Receiver<GuestEvent>,
 ) -> Result<Tried, SelftestError> {
-    let others: Vec<&str> = alone(true).iter().copied().filter(|other| *other != probe).collect();
+    let alone = alone(guests.runtime());
+    let others: Vec<&str> = alone.into_iter().filter(|other| *other != probe).collect();
     let mut spec = spec.clone();
     spec.args.extend([format!("only={probe}"), format!("without={}", others.join(","))]);
     let (said, _) = run(guests, &spec, events, &mut |_| {}).await?;
@@ -235,15 +256,22 @@ fn spec(layer: &Path, own_kernel: bool) -> GuestSpec {
 }
 
 /// The guest's limits, in its own words.
-fn words(limits: &Limits, keep: Keep) -> Vec<String> {
+fn words(limits: &Limits, keep: Keep, runtime: Option<&Runtime>) -> Vec<String> {
     let Limits { cpu_millis, memory, disk, inodes, pids, open_files, log_bytes, io_rate: _ } = limits;
+    // What an engine does not count, the guest's memory is the limit of.
+    let ram = memory.saturating_add(*disk).saturating_add(keep.memory);
+    let most = ram / LEAST_OF_FILE;
+    let counts_files = runtime.is_none_or(Runtime::counts_files);
+    let (inodes, shared) = if counts_files { (*inodes, Limits::SHARED_FILES) } else { (most, most) };
+    let device = if runtime.is_some_and(|runtime| runtime.engine().is_some()) { ram } else { 1 << 20 };
     vec![
         format!("cpu_millis={cpu_millis}"),
         format!("memory={memory}"),
         format!("disk={disk}"),
         format!("inodes={inodes}"),
         format!("shm={}", limits.shared_memory()),
-        format!("shm_inodes={}", Limits::SHARED_FILES),
+        format!("shm_inodes={shared}"),
+        format!("dev={device}"),
         // What its keepers do not need, it can have.
         format!("pids={}", pids + keep.pids),
         format!("open_files={open_files}"),

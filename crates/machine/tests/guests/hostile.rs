@@ -17,6 +17,8 @@ crate::truths![
     the_sandbox_holds_without_root,
     the_sandbox_holds_by_runc,
     the_sandbox_holds_by_runsc,
+    the_sandbox_holds_by_podman,
+    the_sandbox_holds_by_docker,
     every_probe_gets_through_where_there_is_no_sandbox,
 ];
 
@@ -28,7 +30,10 @@ pub fn run(words: &[String]) -> ExitCode {
         "" => supervisor.push("supervise".into()),
         without => supervisor.extend(["supervise-without".into(), without.into()]),
     }
-    let runtime = Some(PathBuf::from(runtime)).filter(|path| path.is_absolute()).map(Runtime::at);
+    let runtime = match runtime {
+        engine if engine.starts_with("unix://") => Some(Runtime::chosen(engine).expect("an engine")),
+        path => Some(PathBuf::from(path)).filter(|path| path.is_absolute()).map(Runtime::at),
+    };
     let setup = Setup { dir: dir.into(), supervisor, runtime, only: String::new() };
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match tokio.block_on(isolation(setup, |tried| eprintln!("{tried:?}"))) {
@@ -82,6 +87,25 @@ async fn the_sandbox_holds_by_runsc(house: House) {
     assert_whole(&report);
     let of_own = report.probes.iter().filter(|tried| tried.found.starts_with("of the guest's own kernel"));
     assert!(of_own.count() >= 5, "what is power over a kernel of one's own is said to be that: {report:#?}");
+}
+
+async fn the_sandbox_holds_by_podman(house: House) {
+    by_engine("podman", house);
+}
+
+async fn the_sandbox_holds_by_docker(house: House) {
+    by_engine("docker", house);
+}
+
+fn by_engine(name: &str, house: House) {
+    let house = house.by_engine(name);
+    let engine = house.guests.runtime().and_then(Runtime::engine).expect("an engine");
+    let mut command = Command::new(program());
+    command.arg("hostile").arg(house.place("hostile"));
+    command.arg(format!("unix://{}", engine.socket().display())).arg("");
+    let report = report(command);
+    assert_whole(&report);
+    assert!(report.runtime.starts_with(name), "{}", report.runtime);
 }
 
 fn report_by(runtime: &str, house: &House) -> Report {

@@ -108,7 +108,9 @@ fn why_not_here(name: &str) -> Option<String> {
 }
 
 /// What needs volumes, devices, or files of the image that the guest may change.
-const ROOT_ONLY: [&str; 21] = [
+const ROOT_ONLY: [&str; 23] = [
+    "the_sandbox_holds_by_podman",
+    "the_sandbox_holds_by_docker",
     "no_other_device_opens_even_by_a_node_that_appears",
     "a_layer_beside_a_merged_usr_leaves_the_guest_its_loader",
     "a_program_that_fails_is_begun_again_with_its_disk",

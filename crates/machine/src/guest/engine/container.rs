@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::errors::Error;
 use bollard::models::{
@@ -49,6 +49,9 @@ const MOST_IMPORTS: usize = 16;
 
 /// A large image on a slow disk.
 const IMPORT_WITHIN: Duration = Duration::from_secs(600);
+
+/// How long a container may be about to end.
+const REMOVED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Pieces of an archive on their way to the engine.
 const PIECES: usize = 4;
@@ -204,10 +207,19 @@ impl Container {
     /// Kills all in it, and removes it. It need not be there.
     pub fn remove(&self) -> io::Result<()> {
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
-        self.ask(async |api| match api.remove_container(&self.name, Some(options)).await {
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            removed => removed,
-        })
+        let begun = Instant::now();
+        loop {
+            let removed =
+                self.ask(async |api| match api.remove_container(&self.name, Some(options.clone())).await {
+                    Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+                    removed => removed,
+                });
+            // One that is about to end by itself is not removed in that moment.
+            if removed.is_ok() || begun.elapsed() > REMOVED_WITHIN {
+                return removed;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Whether the engine still has it.

@@ -153,6 +153,11 @@ impl Engine {
         format!("{} {}{by}", self.kind, self.version)
     }
 
+    /// Whether it takes a number of files as an option of a directory in memory.
+    pub fn counts_files(&self) -> bool {
+        self.kind == Kind::Docker
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
