@@ -1,6 +1,6 @@
 //! The first process of a guest that a container engine holds: begins the guest's programs, reaps, and ends, and the guest
 //! with it, when nobody speaks to it any more. Through it a guest's supervisor has what an engine does not give it: its
-//! pipes and sockets, and that the guest does not outlive it.
+//! own pipes, and that the guest does not outlive it.
 //!
 //! `build.rs` links it statically, since it runs on whatever image the tenant has brought. Nobody in the guest can end it
 //! (it is the init of its process namespace), or look into it.
@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process;
 
-use words::{BEGAN, ENDED, FAILED, Packet, Program, RUN, SIGNAL, SOCKET};
+use words::{BEGAN, ENDED, FAILED, Packet, Program, RUN, SIGNAL};
 
 fn main() {
     let place = std::env::args().nth(1).unwrap_or_default();
@@ -43,7 +43,7 @@ fn serve(place: &str) -> io::Result<()> {
                     // What it leaves behind ends with it. Neither this process nor its own is meant.
                     sys::kill(-1, sys::SIGKILL);
                 }
-                sys::send(&line, Packet { kind: ENDED, number, value: code }, None)?;
+                sys::send(&line, Packet { kind: ENDED, number, value: code })?;
             }
         }
         if asked {
@@ -65,9 +65,9 @@ fn answer(
         RUN => match run(files) {
             Ok(pid) => {
                 running.push((pid, number));
-                sys::send(line, Packet { kind: BEGAN, number, value: pid }, None)
+                sys::send(line, Packet { kind: BEGAN, number, value: pid })
             }
-            Err(error) => sys::send(line, failed(error), None),
+            Err(error) => sys::send(line, failed(error)),
         },
         SIGNAL => {
             if let Some((pid, _)) = running.iter().find(|(_, other)| *other == number) {
@@ -76,10 +76,6 @@ fn answer(
             }
             Ok(())
         }
-        SOCKET => match sys::make_socket(packet.value, number) {
-            Ok(socket) => sys::send(line, Packet { kind: SOCKET, number, value: 0 }, Some(&socket)),
-            Err(error) => sys::send(line, Packet { kind: SOCKET, ..failed(error) }, None),
-        },
         _ => Ok(()),
     }
 }

@@ -62,7 +62,8 @@ unsafe extern "C" {
     fn connect(file: c_int, address: *const c_void, length: c_uint) -> c_int;
     fn poll(polled: *mut Polled, count: c_ulong, timeout: c_int) -> c_int;
     fn recvmsg(file: c_int, message: *mut Message, flags: c_int) -> isize;
-    fn sendmsg(file: c_int, message: *const Message, flags: c_int) -> isize;
+    #[link_name = "send"]
+    fn c_send(file: c_int, bytes: *const c_void, length: usize, flags: c_int) -> isize;
     fn pipe2(ends: *mut c_int, flags: c_int) -> c_int;
     fn _exit(code: c_int) -> !;
 }
@@ -118,13 +119,6 @@ pub fn call(path: &str) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// A socket in this process's network.
-pub fn make_socket(family: i32, kind: u32) -> io::Result<OwnedFd> {
-    const NONBLOCK: c_int = 0o4_000;
-    // SAFETY: only numbers; the descriptor is new.
-    unsafe { owned(socket(family, kind as c_int | CLOEXEC | NONBLOCK, 0)) }
-}
-
 /// Waits until one of two files can be read.
 pub fn wait_for(files: [RawFd; 2]) -> [bool; 2] {
     let mut polled = files.map(|file| Polled { file, wanted: 1, found: 0 });
@@ -175,29 +169,12 @@ pub fn receive(from: &OwnedFd) -> io::Result<Option<(Packet, Vec<OwnedFd>)>> {
     Ok(Some((packet, files)))
 }
 
-/// Sends a packet, with a file if there is one. Waits while nobody reads.
-pub fn send(to: &OwnedFd, packet: Packet, file: Option<&OwnedFd>) -> io::Result<()> {
-    let (mut bytes, mut control) = (packet.encode(), Control([0; CONTROL]));
-    let used: usize = if file.is_some() { 24 } else { 0 };
-    if let Some(file) = file {
-        control.0[..8].copy_from_slice(&20_u64.to_ne_bytes());
-        control.0[8..12].copy_from_slice(&1_i32.to_ne_bytes()); // SOL_SOCKET
-        control.0[12..16].copy_from_slice(&1_i32.to_ne_bytes()); // SCM_RIGHTS
-        control.0[16..20].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
-    }
-    let mut part = Part { at: bytes.as_mut_ptr().cast(), length: bytes.len() };
-    let message = Message {
-        name: std::ptr::null_mut(),
-        name_length: 0,
-        parts: &raw mut part,
-        count: 1,
-        control: if used == 0 { std::ptr::null_mut() } else { control.0.as_mut_ptr().cast() },
-        control_length: used,
-        flags: 0,
-    };
+/// Sends a packet. Waits while nobody reads.
+pub fn send(to: &OwnedFd, packet: Packet) -> io::Result<()> {
     const NOSIGNAL: c_int = 0x4000;
-    // SAFETY: all that the message points to outlives the call.
-    let sent = unsafe { sendmsg(to.as_raw_fd(), &raw const message, NOSIGNAL) };
+    let bytes = packet.encode();
+    // SAFETY: the bytes outlive the call.
+    let sent = unsafe { c_send(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), NOSIGNAL) };
     if sent == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -90,8 +90,6 @@ impl Packet {
 pub const RUN: u8 = b'R';
 /// To the keeper: send it a signal.
 pub const SIGNAL: u8 = b'S';
-/// To the keeper: make a socket in the guest's network, of this kind (the number) and family (the value).
-pub const SOCKET: u8 = b'N';
 /// From the keeper: the program runs.
 pub const BEGAN: u8 = b'B';
 /// From the keeper: it will not, by this error number.

@@ -2490,7 +2490,10 @@ export interface components {
             trust: number;
             /** @description Whether guests have a user namespace of their own. */
             user_namespace: boolean;
-            /** @description What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`. */
+            /**
+             * @description What guests have elsewhere and cannot have there: `network`, `devices`, `processes`, `writing`, `volumes`, `secrets`,
+             *     `copying`.
+             */
             without?: string[];
         };
         /** @description A page of the market. */
@@ -3026,7 +3029,10 @@ export interface components {
             /** @description When it was signed. */
             issued: components["schemas"]["Moment"];
             tested?: components["schemas"]["Tested"] | null;
-            /** @description What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`. */
+            /**
+             * @description What guests have elsewhere and cannot have here, by what runs them: `network`, `devices`, `processes`, `writing`,
+             *     `volumes`, `secrets`, `copying`.
+             */
             without?: string[];
         };
         /** @description An image of a registry. */

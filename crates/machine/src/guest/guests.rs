@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::cgroup::Hierarchy;
 use super::copy::{self, CopySpec};
 use super::defences::Defences;
+use super::engine;
 use super::error::{Doing, GuestError, StartError};
 use super::exec::{self, Exec, ExecSpec, Input};
 use super::grip::HeldBy;
@@ -135,8 +136,13 @@ impl Guests {
         if orders.runtime.without().contains(&Feature::Processes) {
             return Err(GuestError::Without { feature: Feature::Processes, runtime: orders.runtime.name() });
         }
-        let HeldBy::Groups(hierarchy) = orders.held_by else { return Err(GuestError::NotRunning(id)) };
-        let list = move || processes::list(&hierarchy.group(&id), orders.ids);
+        let list = move || match orders.held_by {
+            HeldBy::Groups(hierarchy) => processes::list(&hierarchy.group(&id), orders.ids),
+            HeldBy::Engine(_) => {
+                let keeper = engine::keeper_of(dir.path()).ok_or(io::ErrorKind::NotFound)?;
+                processes::list_behind(keeper)
+            }
+        };
         let listed = tokio::task::spawn_blocking(list).await.map_err(io::Error::other);
         match listed.and_then(|listed| listed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(GuestError::NotRunning(id)),

@@ -22,7 +22,7 @@ pub struct User {
 }
 
 /// Larger than any honest file of users.
-const LARGEST: u64 = 1 << 20;
+pub const LARGEST: u64 = 1 << 20;
 
 /// Looks `wanted` (nothing, `uid`, `name`, `uid:gid` or `name:group`) up in the image at `root`.
 pub fn resolve(root: BorrowedFd<'_>, wanted: &str) -> Result<User, StartError> {

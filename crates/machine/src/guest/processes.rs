@@ -49,12 +49,32 @@ const DEPTH: usize = 3;
 
 /// Lists the processes in a guest's group that are the guest's own.
 pub fn list(group: &Group, ids: Ids) -> io::Result<Processes> {
+    look(group, |status| status.numbers.len() >= DEPTH, |user| ids.inside(user))
+}
+
+/// The same for a container of this first process, which is not the guest's.
+pub fn list_behind(keeper: Pid) -> io::Result<Processes> {
+    let group = Group::around(keeper).ok_or(io::ErrorKind::NotFound)?;
+    let map = fs::read_to_string(format!("/proc/{}/uid_map", keeper.as_raw_pid()))?;
+    let mut map = map.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
+    let (Some(0), Some(first), Some(count)) = (map.next(), map.next(), map.next()) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let inside = |user: u32| user.checked_sub(first).filter(|id| *id < count).unwrap_or(u32::MAX);
+    look(&group, |status| status.numbers.len() > 1 && status.number() != 1, inside)
+}
+
+fn look(
+    group: &Group,
+    is_of_guest: impl Fn(&Status) -> bool,
+    inside: impl Fn(u32) -> u32,
+) -> io::Result<Processes> {
     let here = group.processes()?;
     // One that ends while we look is left out.
     let mut found: Vec<(i32, Status)> = here
         .into_iter()
         .filter_map(|pid| Some((pid, Status::of(pid)?)))
-        .filter(|(_, status)| status.numbers.len() >= DEPTH)
+        .filter(|(_, status)| is_of_guest(status))
         .collect();
     found.sort_by_key(|(_, status)| status.number());
     let left_out = found.len().saturating_sub(Processes::MOST);
@@ -66,7 +86,7 @@ pub fn list(group: &Group, ids: Ids) -> io::Result<Processes> {
         Some(Process {
             pid: status.number(),
             parent: number_of(status.parent),
-            user: ids.inside(status.user),
+            user: inside(status.user),
             state: status.state,
             cpu_ms: cpu_ms(*pid)?,
             memory_bytes: status.memory_bytes,

@@ -58,7 +58,8 @@ impl Runtime {
 
     /// A container engine in the place of one.
     pub fn by(engine: Engine) -> Runtime {
-        Runtime { program: engine.socket().to_owned(), no_network: true, engine: Some(engine) }
+        let no_network = !rustix::process::geteuid().is_root();
+        Runtime { program: engine.socket().to_owned(), no_network, engine: Some(engine) }
     }
 
     /// The container engine, if it is one.
@@ -82,7 +83,11 @@ impl Runtime {
     pub fn without(&self) -> Vec<Feature> {
         if self.engine.is_some() {
             // No storage of an engine's holds every guest to its bytes and files.
-            return Feature::ALL.to_vec();
+            let never =
+                [Feature::Writing, Feature::Devices, Feature::Volumes, Feature::Secrets, Feature::Copying];
+            // Into a container's network and its groups comes root alone.
+            let for_root = [Feature::Network, Feature::Processes].into_iter().filter(|_| self.no_network);
+            return never.into_iter().chain(for_root).collect();
         }
         let own_kernel = [Feature::Devices, Feature::Processes].into_iter().filter(|_| self.has_own_kernel());
         Some(Feature::Network).filter(|_| self.no_network).into_iter().chain(own_kernel).collect()

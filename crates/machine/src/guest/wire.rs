@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::ExecRefusal;
+use super::error::{ExecRefusal, StartError};
 use super::record::Usage;
 use crate::network::Door;
 
@@ -117,6 +117,8 @@ pub enum Word {
     Again(u32),
     /// The guest has ended, and had used so much.
     Used(Usage),
+    /// The guest's own program will not run.
+    NotStarted(StartError),
 }
 
 /// Where a living guest stands.

@@ -9,14 +9,33 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use model::Feature;
+use model::document::Readers;
 use rustix::process::{Pid, Signal, kill_process};
+use sublet_machine::device::{Devices, Node};
 use sublet_machine::guest::{
-    ExecSpec, GuestError, GuestEvent, GuestSpec, GuestState, Mount, Restart, Runtime, Settings, Size,
+    CopySpec, ExecSpec, GuestError, GuestEvent, GuestSpec, GuestState, Mount, Restart, Runtime, Settings,
+    Size,
 };
-use sublet_machine::network::Network;
 
+use crate::Truth;
+use crate::beside::{
+    another_program_reads_what_it_is_given, another_program_says_what_it_has_to_and_how_it_ended,
+};
+use crate::ending::{
+    a_polite_guest_ends_when_it_is_asked, who_ignores_the_request_is_killed_at_the_deadline,
+};
 use crate::house::{House, all, find_program, script_in, until};
-use crate::{Truth, beside, ending};
+use crate::limits::{a_flood_of_output_is_bounded, a_fork_bomb_stays_in_its_guest};
+use crate::network::{
+    a_listed_name_is_reached_through_the_proxy_and_no_other, a_program_that_knows_no_proxy_is_caught,
+    names_are_found_by_our_resolver_alone,
+};
+use crate::secrets::secret;
+use crate::stats::a_frozen_guest_is_still_seen_and_one_that_is_over_is_not;
+use crate::talking::{
+    a_guest_can_open_its_output_again, a_port_of_the_guest_can_be_reached,
+    environment_and_directory_are_as_asked,
+};
 
 /// Each is true by both engines.
 macro_rules! by_both {
@@ -44,6 +63,16 @@ by_both![
     another_program_has_a_terminal_and_ends_with_who_asked,
     a_program_that_fails_is_begun_again,
     users_of_the_image_are_themselves_and_nobody_on_this_machine,
+    its_processes_are_seen_as_it_sees_them,
+    a_frozen_guest_is_still_seen_and_one_that_is_over_is_not,
+    a_fork_bomb_stays_in_its_guest,
+    a_flood_of_output_is_bounded,
+    a_guest_can_open_its_output_again,
+    environment_and_directory_are_as_asked,
+    a_port_of_the_guest_can_be_reached,
+    a_listed_name_is_reached_through_the_proxy_and_no_other,
+    a_program_that_knows_no_proxy_is_caught,
+    names_are_found_by_our_resolver_alone,
     what_cannot_start_says_why,
     what_a_guest_cannot_have_is_refused,
 ];
@@ -172,14 +201,6 @@ async fn a_guest_prints_ends_and_leaves_nothing(mut house: House) {
     assert_eq!(places, 0);
 }
 
-async fn a_polite_guest_ends_when_it_is_asked(house: House) {
-    ending::a_polite_guest_ends_when_it_is_asked(house).await;
-}
-
-async fn who_ignores_the_request_is_killed_at_the_deadline(house: House) {
-    ending::who_ignores_the_request_is_killed_at_the_deadline(house).await;
-}
-
 /// However many of those who hold it are killed at once; and the node removes what the engine still has.
 async fn a_guest_dies_with_its_supervisor_and_what_held_it(mut house: House) {
     let id = house.start("echo up; sleep 1000").await;
@@ -255,14 +276,6 @@ async fn a_guest_is_given_another_pace(house: House) {
     assert!(used <= passed * 100 / 1000 + 20, "{used} of {passed} ms");
 }
 
-async fn another_program_says_what_it_has_to_and_how_it_ended(house: House) {
-    beside::another_program_says_what_it_has_to_and_how_it_ended(house).await;
-}
-
-async fn another_program_reads_what_it_is_given(house: House) {
-    beside::another_program_reads_what_it_is_given(house).await;
-}
-
 async fn another_program_has_a_terminal_and_ends_with_who_asked(house: House) {
     let id = house.start("sleep 60").await;
     let mut another = script_in("stty size; read line; stty size; echo $$ > /tmp/pid; sleep 1000");
@@ -320,13 +333,34 @@ async fn what_a_guest_cannot_have_is_refused(house: House) {
     };
     let writing = GuestSpec { run: Settings::default(), ..house.spec("true") };
     assert_eq!(refused(house.guests.start(&writing).await), Some(Feature::Writing));
-    let network = Network { policy: "internet".parse().expect("a policy"), rate: 0 };
-    let spec = GuestSpec { network, ..house.spec("true") };
-    assert_eq!(refused(house.guests.start(&spec).await), Some(Feature::Network));
     let kept = Mount { source: house.place("kept"), target: "/kept".into(), read_only: true };
     let spec = GuestSpec { mounts: vec![kept], ..house.spec("true") };
     assert_eq!(refused(house.guests.start(&spec).await), Some(Feature::Volumes));
+    let spec = GuestSpec { secrets: vec![secret("db", Readers::User, b"pearl\n")], ..house.spec("true") };
+    assert_eq!(refused(house.guests.start(&spec).await), Some(Feature::Secrets));
+    let node = Node { path: "/dev/null2".into(), host: "/dev/null".into(), device: (1, 3) };
+    let devices = Devices { nodes: vec![node], ..Devices::default() };
+    let spec = GuestSpec { devices, ..house.spec("true") };
+    assert_eq!(refused(house.guests.start(&spec).await), Some(Feature::Devices));
     let id = house.start("sleep 60").await;
-    assert_eq!(refused(house.guests.processes(id).await.map(drop)), Some(Feature::Processes));
-    assert_eq!(refused(house.guests.connect(id, 80).await.map(drop)), Some(Feature::Network));
+    let out = CopySpec::Out { path: "/etc/passwd".into(), follow: false, limit: 1 << 20 };
+    assert_eq!(refused(house.guests.copy(id, &out).await.map(drop)), Some(Feature::Copying));
+}
+
+async fn its_processes_are_seen_as_it_sees_them(house: House) {
+    let mut spec = house.spec("echo up; sleep 60 & sleep 61; true");
+    spec.user = "web".into();
+    house.guests.start(&spec).await.expect("the guest starts");
+    house.printed_until(spec.id, "up").await;
+    let seen = loop {
+        let seen = house.guests.processes(spec.id).await.expect("processes").listed;
+        if ["sleep 60", "sleep 61"].iter().all(|one| seen.iter().any(|process| process.command == *one)) {
+            break seen;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(seen.len(), 3, "and no keeper: {seen:?}");
+    let first = &seen[0];
+    assert_eq!((first.parent, first.user), (0, 33), "{seen:?}");
+    assert!(seen[1..].iter().all(|process| process.parent == first.pid && process.user == 33), "{seen:?}");
 }

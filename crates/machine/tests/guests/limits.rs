@@ -34,7 +34,7 @@ async fn who_takes_too_much_memory_is_killed(mut house: House) {
     assert!(usage.memory_peak <= ram && usage.memory_peak > ram / 2, "{usage:?}");
 }
 
-async fn a_fork_bomb_stays_in_its_guest(house: House) {
+pub async fn a_fork_bomb_stays_in_its_guest(house: House) {
     let id = house.start("bomb() { bomb | bomb & }; bomb; sleep 60").await;
     sleep(Duration::from_secs(1)).await;
     let processes = house.processes(id).len();
@@ -153,7 +153,7 @@ async fn reading_and_writing_is_held_to_its_rate(mut house: House) {
     assert!(begun.elapsed() > Duration::from_millis(2_000), "{:?}", begun.elapsed());
 }
 
-async fn a_flood_of_output_is_bounded(mut house: House) {
+pub async fn a_flood_of_output_is_bounded(mut house: House) {
     let id = house.start("yes 0123456789 | head -c 3000000; echo the end").await;
     assert_eq!(house.exit_code(id).await, 0);
     let limit = house.spec("").limits.log_bytes;

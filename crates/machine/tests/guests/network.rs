@@ -43,7 +43,7 @@ async fn without_a_policy_there_is_no_way_out(mut house: House) {
     assert!(house.town.dialled().is_empty());
 }
 
-async fn a_listed_name_is_reached_through_the_proxy_and_no_other(mut house: House) {
+pub async fn a_listed_name_is_reached_through_the_proxy_and_no_other(mut house: House) {
     house.town.name("example.org", &[&["93.184.216.34"]]);
     house.town.name("other.org", &[&["93.184.216.34"]]);
     house.town.web(WEB, "the web").await;
@@ -54,7 +54,7 @@ async fn a_listed_name_is_reached_through_the_proxy_and_no_other(mut house: Hous
     assert_eq!(house.town.dialled(), [WEB.parse().expect("an address")]);
 }
 
-async fn a_program_that_knows_no_proxy_is_caught(mut house: House) {
+pub async fn a_program_that_knows_no_proxy_is_caught(mut house: House) {
     house.town.web(WEB, "the web").await;
     house.town.web("93.184.216.35:8080", "another").await;
     let script = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc 93.184.216.34 80; \
@@ -67,7 +67,7 @@ async fn a_program_that_knows_no_proxy_is_caught(mut house: House) {
     assert_eq!(house.town.dialled().len(), 2);
 }
 
-async fn names_are_found_by_our_resolver_alone(mut house: House) {
+pub async fn names_are_found_by_our_resolver_alone(mut house: House) {
     house.town.name("example.org", &[&["93.184.216.34", "10.0.0.7", "2606:2800::1"]]);
     house.town.name("inside.org", &[&["192.168.1.1"]]);
     house.town.name("other.org", &[&["93.184.216.35"]]);

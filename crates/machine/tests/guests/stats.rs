@@ -69,7 +69,7 @@ async fn its_processes_are_seen_as_it_sees_them(house: House) {
     house.guests.stop(spec.id, Duration::ZERO).await.expect("it stops");
 }
 
-async fn a_frozen_guest_is_still_seen_and_one_that_is_over_is_not(mut house: House) {
+pub async fn a_frozen_guest_is_still_seen_and_one_that_is_over_is_not(mut house: House) {
     let id = house.start("echo up; sleep 60; true").await;
     house.printed_until(id, "up").await;
     // What was printed does not tell that the next program has begun.

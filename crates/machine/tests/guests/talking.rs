@@ -48,7 +48,7 @@ async fn output_is_there_as_soon_as_it_is_printed(house: House) {
     assert!(house.guests.logs(id, chunk.next, patience).await.expect("a log").ended);
 }
 
-async fn a_guest_can_open_its_output_again(mut house: House) {
+pub async fn a_guest_can_open_its_output_again(mut house: House) {
     let mut spec = house.spec("echo out > /dev/stdout; echo err > /dev/stderr; cat < /dev/stdin; echo end");
     spec.user = "web".into();
     house.guests.start(&spec).await.expect("the guest starts");
@@ -57,7 +57,7 @@ async fn a_guest_can_open_its_output_again(mut house: House) {
     assert_eq!(house.exit_code(spec.id).await, 0);
 }
 
-async fn environment_and_directory_are_as_asked(house: House) {
+pub async fn environment_and_directory_are_as_asked(house: House) {
     let mut spec = house.spec("pwd; echo $COLOUR $HOME; hostname; cat /etc/hosts");
     spec.env = vec!["COLOUR=red".into()];
     spec.cwd = "/work/deep".into();
@@ -67,7 +67,7 @@ async fn environment_and_directory_are_as_asked(house: House) {
     assert!(printed.starts_with("/work/deep\nred /root\ninn\n127.0.0.1\tlocalhost inn\n"), "{printed}");
 }
 
-async fn a_port_of_the_guest_can_be_reached(house: House) {
+pub async fn a_port_of_the_guest_can_be_reached(house: House) {
     // Port 80, as a guest that is not root.
     let mut spec = house.spec("echo up; nc -l -p 80 -e cat");
     spec.user = "web".into();

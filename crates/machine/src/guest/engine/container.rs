@@ -22,7 +22,7 @@ use rustix::process::{Pid, Resource, getrlimit};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{ANSWER_WITHIN, Engine, Kind, block_on, root, said};
+use super::{ANSWER_WITHIN, Engine, Kind, block_on, envoy, root, said};
 use crate::guest::cgroup::Group;
 use crate::guest::oci;
 use crate::guest::record::{Orders, Usage};
@@ -262,6 +262,8 @@ fn body(orders: &Orders, kind: Kind, image: String, place: &Path) -> Result<Cont
         let most = Some(i64::try_from(most).unwrap_or(i64::MAX));
         ResourcesUlimits { name: Some(name.to_owned()), soft: most, hard: most }
     });
+    let meeting = [format!("{place}:/{}/in:ro", root::OWN)];
+    let files = envoy::files(spec).into_iter().map(|(name, _)| format!("{place}/{name}:/etc/{name}:ro"));
     let log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
     let host = HostConfig {
         memory: Some(memory),
@@ -284,12 +286,13 @@ fn body(orders: &Orders, kind: Kind, image: String, place: &Path) -> Result<Cont
         readonly_paths: (kind == Kind::Docker).then(|| oci::READ_ONLY.map(str::to_owned).to_vec()),
         readonly_rootfs: Some(true),
         tmpfs: Some(in_memory(spec, kind)),
-        binds: Some(vec![format!("{place}:/{}/in:ro", root::OWN)]),
+        binds: Some(meeting.into_iter().chain(files).collect()),
+        sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         log_config: Some(log),
         init: Some(false),
         ..HostConfig::default()
     };
-    let keeper = [format!("/{}/keeper", root::OWN), format!("/{}/in/{}", root::OWN, super::envoy::SOCKET)];
+    let keeper = [format!("/{}/keeper", root::OWN), format!("/{}/in/{}", root::OWN, envoy::SOCKET)];
     Ok(ContainerCreateBody {
         image: Some(image),
         entrypoint: Some(keeper.to_vec()),

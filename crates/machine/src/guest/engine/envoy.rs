@@ -7,7 +7,7 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -16,7 +16,7 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
@@ -33,9 +33,9 @@ use crate::guest::exec::ExecSpec;
 use crate::guest::image_users;
 use crate::guest::oci;
 use crate::guest::record::Orders;
-use crate::guest::sandbox::Launch;
+use crate::guest::sandbox::{GO, Launch, open_inside};
 use crate::guest::settings::Pause;
-use crate::guest::spec::GuestId;
+use crate::guest::spec::GuestSpec;
 use crate::guest::sys;
 use crate::guest::warden::{HANG_UP, Stdio, read_spec};
 use crate::guest::wire::{self, Order, Word};
@@ -61,7 +61,13 @@ const MAIN: u32 = 0;
 /// Runs in a child of the supervisor, which it never leaves.
 pub fn serve(orders: &Orders, container: &Container, channel: OwnedFd, stdio: Stdio) -> ! {
     match Envoy::begin(orders, container, channel.as_fd(), stdio) {
-        Ok(mut envoy) => process::exit(envoy.stay()),
+        Ok(mut envoy) => {
+            if let Err(error) = envoy.start() {
+                envoy.say(&Word::NotStarted(error), None);
+                process::exit(1);
+            }
+            process::exit(envoy.stay())
+        }
         Err(error) => {
             let _ = wire::send(channel.as_fd(), &Launch::Err(error), None);
             process::exit(1)
@@ -71,9 +77,15 @@ pub fn serve(orders: &Orders, container: &Container, channel: OwnedFd, stdio: St
 
 /// The number of the keeper's process, for who holds the directory that came with the envoy's first word.
 pub fn keeper_in(scratch: &OwnedFd) -> Option<Pid> {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::openat(scratch, KEEPER, flags, rustix::fs::Mode::empty()).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(scratch, KEEPER, flags, Mode::empty()).ok()?;
     io::read_to_string(File::from(file)).ok()?.parse().ok().and_then(Pid::from_raw)
+}
+
+/// The same, in a guest's directory.
+pub fn keeper_of(guest: &Path) -> Option<Pid> {
+    let number = fs::read_to_string(guest.join(SCRATCH).join(KEEPER)).ok()?;
+    number.parse().ok().and_then(Pid::from_raw)
 }
 
 struct Envoy<'a> {
@@ -131,7 +143,7 @@ impl<'a> Envoy<'a> {
         let users = users(&orders.spec.layers).map_err(StartError::sandbox("read the image's users"))?;
         image_users::resolve(users.as_fd(), &orders.spec.user)?;
         let place =
-            Place::make(&orders.spec.id).map_err(StartError::sandbox("make a place to meet the keeper"))?;
+            Place::make(&orders.spec).map_err(StartError::sandbox("make a place to meet the keeper"))?;
         container.begin(orders, &place.path).map_err(refused)?;
         let (keeper, pid) = place
             .await_keeper()
@@ -144,11 +156,18 @@ impl<'a> Envoy<'a> {
         let (pause, restarts, ending) = (Pause::default(), 0, false);
         let envoy =
             Envoy { orders, channel, keeper, groups, users, stdio, main, restarts, pause, ending, tasks };
-        envoy.run_main()?;
-        envoy.await_main()?;
         wire::send(channel, &Launch::Ok(()), Some(scratch.as_fd()))
             .map_err(StartError::sandbox("speak to the supervisor"))?;
         Ok(envoy)
+    }
+
+    /// Begins the guest's program, when the supervisor has done its part.
+    fn start(&self) -> Result<(), StartError> {
+        if !matches!(wire::receive::<String>(self.channel), Ok(Some((word, _))) if word == GO) {
+            return Err(StartError::Stopped);
+        }
+        self.run_main()?;
+        self.await_main()
     }
 
     /// Stays until the guest's program has ended, and returns its exit code.
@@ -378,7 +397,7 @@ fn let_go(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
 }
 
 /// What the keeper is to begin.
-fn program(spec: &crate::guest::GuestSpec, user: &image_users::User, terminal: bool) -> Program {
+fn program(spec: &GuestSpec, user: &image_users::User, terminal: bool) -> Program {
     let bytes = |texts: Vec<String>| texts.into_iter().map(String::into_bytes).collect();
     Program {
         uid: user.uid,
@@ -396,19 +415,33 @@ fn users(layers: &[PathBuf]) -> io::Result<OwnedFd> {
     let etc = Path::new(SCRATCH).join("image/etc");
     fs::create_dir_all(&etc)?;
     for name in ["passwd", "group"] {
-        let mut places = layers.iter().rev().map(|layer| layer.join("etc").join(name));
-        if let Some(place) =
-            places.find(|place| fs::symlink_metadata(place).is_ok_and(|found| found.is_file()))
-        {
-            fs::copy(place, etc.join(name))?;
+        if let Some(found) = layers.iter().rev().find_map(|layer| file_in(layer, &format!("etc/{name}"))) {
+            io::copy(&mut found.take(image_users::LARGEST), &mut File::create(etc.join(name))?)?;
         }
     }
     Ok(File::open(Path::new(SCRATCH).join("image"))?.into())
 }
 
+/// A file of one layer; no link leads out of it.
+fn file_in(layer: &Path, path: &str) -> Option<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let layer = rustix::fs::open(layer, flags, Mode::empty()).ok()?;
+    let file = open_inside(layer.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
+    Some(File::from(file)).filter(|file| file.metadata().is_ok_and(|found| found.is_file()))
+}
+
 fn open_scratch(keeper: Pid) -> io::Result<OwnedFd> {
     fs::write(Path::new(SCRATCH).join(KEEPER), keeper.as_raw_pid().to_string())?;
     Ok(File::open(SCRATCH)?.into())
+}
+
+/// Files that the engine is to lay over the image's, by their names in its /etc.
+pub fn files(spec: &GuestSpec) -> Vec<(&'static str, String)> {
+    let has = |layer: &PathBuf| file_in(layer, "etc/hosts").is_some();
+    let hosts = format!("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost\n", spec.hostname);
+    let hosts = (!spec.layers.iter().any(has)).then_some(("hosts", hosts));
+    let resolver = crate::network::resolv_conf(&spec.network).map(|text| ("resolv.conf", text));
+    hosts.into_iter().chain(resolver).collect()
 }
 
 /// A directory in which a keeper finds its envoy. Guests can read its path in their list of mounts: it says nothing.
@@ -418,14 +451,14 @@ struct Place {
 }
 
 impl Place {
-    fn make(id: &GuestId) -> io::Result<Place> {
+    fn make(spec: &GuestSpec) -> io::Result<Place> {
         let above = match geteuid() {
             user if user.is_root() => PathBuf::from("/run/sublet"),
             user => PathBuf::from(format!("/run/user/{}/sublet", user.as_raw())),
         };
         // Nobody else on this machine comes in; in the container, the directory itself is all that there is.
         DirBuilder::new().recursive(true).mode(0o700).create(&above)?;
-        let path = above.join(&id.to_string()[..16]);
+        let path = above.join(&spec.id.to_string()[..16]);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -436,6 +469,9 @@ impl Place {
         // The keeper is somebody whom only the engine knows.
         fs::set_permissions(&at, fs::Permissions::from_mode(0o666))?;
         listen(&socket, 1)?;
+        for (name, text) in files(spec) {
+            fs::write(path.join(name), text)?;
+        }
         Ok(Place { path, socket })
     }
 

@@ -32,7 +32,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 pub(super) use self::container::Container;
-pub(super) use self::envoy::{keeper_in, serve};
+pub(super) use self::envoy::{keeper_in, keeper_of, serve};
 
 /// A container engine of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,6 +79,7 @@ impl Supervisor<'_> {
             Word::Terminal => files.into_iter().for_each(|file| drop(self.take_terminal(file))),
             Word::Again(restarts) => self.restarts = restarts,
             Word::Used(used) => self.note(used),
+            Word::NotStarted(why) => self.phase = Phase::Failed(why),
         }
     }
 
@@ -88,6 +89,7 @@ impl Supervisor<'_> {
             match word {
                 Word::Used(used) => self.note(used),
                 Word::Again(restarts) => self.restarts = restarts,
+                Word::NotStarted(why) => self.phase = Phase::Failed(why),
                 Word::Began(_) | Word::Refused(..) | Word::Ended(..) | Word::Terminal => {}
             }
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use model::Feature;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -93,9 +94,7 @@ fn start_warden(orders: &Orders, group: &Group) -> Result<FirstProcess, StartErr
     drop(secrets);
     let mapped = if orders.defences.users { orders.ids.map(first.pid) } else { Ok(()) };
     let ready = mapped.and_then(|()| {
-        join_network(first.pid, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
-        let doors = Doors::open(&orders.spec.network)
-            .map_err(StartError::sandbox("make the sockets of the guest's way out"))?;
+        let doors = enter_network(first.pid, orders)?;
         give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
         // From now on only what fits is said: a frozen guest must not hold us up.
         let flags = OFlags::NONBLOCK;
@@ -164,6 +163,12 @@ pub(super) fn output_pipe() -> io::Result<(File, OwnedFd)> {
     Ok((ours.into(), theirs))
 }
 
+/// Goes into the guest's network, and makes there what is made while we have power over it.
+fn enter_network(first: Pid, orders: &Orders) -> Result<Doors, StartError> {
+    join_network(first, &orders.ids).map_err(StartError::sandbox("join the guest's network"))?;
+    Doors::open(&orders.spec.network).map_err(StartError::sandbox("make the sockets of the guest's way out"))
+}
+
 fn join_network(first: Pid, ids: &Ids) -> io::Result<()> {
     let namespaces = format!("/proc/{}/ns", first.as_raw_pid());
     let open = |kind: &str| File::open(format!("{namespaces}/{kind}"));
@@ -207,10 +212,8 @@ impl Supervisor<'_> {
                         // One in memory is made by the first process.
                         let made = || openat(&scratch, sandbox::DISK, flags, Mode::empty()).ok();
                         self.disk = self.disk.take().or_else(made);
-                        if let Grip::Container(container) = self.grip {
-                            engine::keeper_in(&scratch).into_iter().for_each(|pid| container.runs_as(pid));
-                        }
-                        self.watch_runtime(scratch).unwrap_or_else(Phase::Failed)
+                        let ready = self.take_over(&scratch);
+                        ready.and_then(|()| self.watch_runtime(scratch)).unwrap_or_else(Phase::Failed)
                     }
                     Ok(Some((Err(error), _))) => Phase::Failed(error),
                     Ok(Some((Ok(()), None)) | None) => Phase::Failed(self.without_a_word("it ended early")),
@@ -234,6 +237,22 @@ impl Supervisor<'_> {
             }
             Phase::Running | Phase::Failed(_) => {}
         }
+    }
+
+    /// An engine has made the container, in which there is nothing yet but our keeper: goes into its network, and lets the
+    /// guest's program begin. Where we made the sandbox, that was done before.
+    fn take_over(&mut self, scratch: &OwnedFd) -> Result<(), StartError> {
+        let Grip::Container(container) = self.grip else { return Ok(()) };
+        let keeper =
+            engine::keeper_in(scratch).ok_or_else(|| self.without_a_word("its first process is gone"))?;
+        container.runs_as(keeper);
+        let lacks = |feature| self.orders.runtime.without().contains(&feature);
+        if !lacks(Feature::Network) {
+            self.doors = enter_network(keeper, self.orders)?;
+        }
+        give_up_powers().map_err(StartError::sandbox("give up root's powers"))?;
+        wire::send(self.warden.as_fd(), &sandbox::GO, None)
+            .map_err(StartError::sandbox("speak to the first process"))
     }
 
     fn watch_runtime(&self, scratch: OwnedFd) -> Result<Phase, StartError> {
