@@ -26,7 +26,7 @@ impl HeldBy {
     pub fn grip(&self, id: &GuestId) -> Grip {
         match self {
             HeldBy::Groups(hierarchy) => Grip::Groups(hierarchy.group(id)),
-            HeldBy::Engine(engine) => Grip::Container(engine.container(id)),
+            HeldBy::Engine(engine) => Grip::Container(Box::new(engine.container(id))),
         }
     }
 }
@@ -35,7 +35,7 @@ impl HeldBy {
 #[derive(Clone, Debug)]
 pub enum Grip {
     Groups(Group),
-    Container(Container),
+    Container(Box<Container>),
 }
 
 impl Grip {

@@ -251,11 +251,7 @@ impl<'a> Envoy<'a> {
                     self.say(&Word::Refused(number, refused.into()), None);
                 }
             }
-            (ENDED, _) => {
-                if self.tasks.remove(&number).is_some() {
-                    self.say(&Word::Ended(number, value), None);
-                }
-            }
+            (ENDED, _) if self.tasks.remove(&number).is_some() => self.say(&Word::Ended(number, value), None),
             _ => {}
         }
         None

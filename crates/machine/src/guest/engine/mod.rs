@@ -182,11 +182,12 @@ fn connect(socket: &Path) -> Result<Docker, String> {
 
 /// What an engine, or the way to it, said.
 fn said(error: bollard::errors::Error) -> String {
-    use bollard::errors::Error;
-    match error {
-        Error::DockerResponseServerError { message, .. } => message.trim().chars().take(500).collect(),
-        other => other.to_string().chars().take(500).collect(),
-    }
+    let said = if let bollard::errors::Error::DockerResponseServerError { message, .. } = error {
+        message
+    } else {
+        error.to_string()
+    };
+    said.trim().chars().take(500).collect()
 }
 
 /// Holds the engine to what every guest is promised.
