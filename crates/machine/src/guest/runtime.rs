@@ -83,10 +83,10 @@ impl Runtime {
     pub fn without(&self) -> Vec<Feature> {
         if self.engine.is_some() {
             // No storage of an engine's holds every guest to its bytes and files.
-            let never =
-                [Feature::Writing, Feature::Devices, Feature::Volumes, Feature::Secrets, Feature::Copying];
+            let never = [Feature::Writing, Feature::Devices, Feature::Volumes, Feature::Secrets];
             // Into a container's network and its groups comes root alone.
-            let for_root = [Feature::Network, Feature::Processes].into_iter().filter(|_| self.no_network);
+            let for_root = [Feature::Network, Feature::Processes, Feature::Copying];
+            let for_root = for_root.into_iter().filter(|_| self.no_network);
             return never.into_iter().chain(for_root).collect();
         }
         let own_kernel = [Feature::Devices, Feature::Processes].into_iter().filter(|_| self.has_own_kernel());

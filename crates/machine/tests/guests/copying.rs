@@ -19,16 +19,21 @@ crate::truths![
 
 const MUCH: u64 = 1 << 30;
 
-fn out(path: &str) -> CopySpec {
+pub fn out(path: &str) -> CopySpec {
     CopySpec::Out { path: path.into(), follow: false, limit: MUCH }
 }
 
-fn into(path: &str) -> CopySpec {
+pub fn into(path: &str) -> CopySpec {
     CopySpec::In { path: path.into(), place: true, owners: false }
 }
 
 /// All that comes of a transfer: its output, or why there is none.
-async fn copy(house: &House, id: GuestId, spec: &CopySpec, archive: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+pub async fn copy(
+    house: &House,
+    id: GuestId,
+    spec: &CopySpec,
+    archive: &[u8],
+) -> Result<Vec<u8>, ArchiveError> {
     let mut exec = house.guests.copy(id, spec).await.expect("it begins");
     if !archive.is_empty() {
         // One that has failed takes no more, and says why.
@@ -46,7 +51,7 @@ async fn copy(house: &House, id: GuestId, spec: &CopySpec, archive: &[u8]) -> Re
     }
 }
 
-fn packed(path: &Path) -> Vec<u8> {
+pub fn packed(path: &Path) -> Vec<u8> {
     let mut archive = Vec::new();
     pack(&source(None, path, false).unwrap(), MUCH, &mut archive, &|| false).unwrap();
     archive
@@ -97,7 +102,7 @@ pub async fn what_is_copied_in_is_there_for_the_guest_and_comes_out_again(house:
     assert_eq!(text, "mine\n");
 }
 
-async fn a_transfer_that_breaks_off_leaves_no_half_file(house: House) {
+pub async fn a_transfer_that_breaks_off_leaves_no_half_file(house: House) {
     let id = house.start("sleep 600").await;
     house.write(&house.place("big"), &"y".repeat(1 << 20));
     let archive = packed(&house.place("big"));
@@ -120,7 +125,7 @@ async fn a_transfer_that_breaks_off_leaves_no_half_file(house: House) {
     assert_eq!(house.exec_output(id, "ls -A /tmp").await.0, "");
 }
 
-async fn what_cannot_be_copied_says_why(house: House) {
+pub async fn what_cannot_be_copied_says_why(house: House) {
     let id = house.start("sleep 600").await;
     house.write(&house.place("one"), "1");
     house.write(&house.place("dir/one"), "1");

@@ -2,6 +2,7 @@
 //! guests is true of them, and what they go without is said.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,13 +14,15 @@ use model::document::Readers;
 use rustix::process::{Pid, Signal, kill_process};
 use sublet_machine::device::{Devices, Node};
 use sublet_machine::guest::{
-    CopySpec, ExecSpec, GuestError, GuestEvent, GuestSpec, GuestState, Mount, Restart, Runtime, Settings,
-    Size,
+    ExecSpec, GuestError, GuestEvent, GuestSpec, GuestState, Mount, Restart, Runtime, Settings, Size,
 };
 
 use crate::Truth;
 use crate::beside::{
     another_program_reads_what_it_is_given, another_program_says_what_it_has_to_and_how_it_ended,
+};
+use crate::copying::{
+    a_transfer_that_breaks_off_leaves_no_half_file, copy, into, out, packed, what_cannot_be_copied_says_why,
 };
 use crate::ending::{
     a_polite_guest_ends_when_it_is_asked, who_ignores_the_request_is_killed_at_the_deadline,
@@ -63,6 +66,9 @@ by_both![
     another_program_has_a_terminal_and_ends_with_who_asked,
     a_program_that_fails_is_begun_again,
     users_of_the_image_are_themselves_and_nobody_on_this_machine,
+    files_are_copied_in_and_out,
+    a_transfer_that_breaks_off_leaves_no_half_file,
+    what_cannot_be_copied_says_why,
     its_processes_are_seen_as_it_sees_them,
     a_frozen_guest_is_still_seen_and_one_that_is_over_is_not,
     a_fork_bomb_stays_in_its_guest,
@@ -342,9 +348,28 @@ async fn what_a_guest_cannot_have_is_refused(house: House) {
     let devices = Devices { nodes: vec![node], ..Devices::default() };
     let spec = GuestSpec { devices, ..house.spec("true") };
     assert_eq!(refused(house.guests.start(&spec).await), Some(Feature::Devices));
+}
+
+async fn files_are_copied_in_and_out(house: House) {
     let id = house.start("sleep 60").await;
-    let out = CopySpec::Out { path: "/etc/passwd".into(), follow: false, limit: 1 << 20 };
-    assert_eq!(refused(house.guests.copy(id, &out).await.map(drop)), Some(Feature::Copying));
+    house.write(&house.place("here/deep/file"), "hello");
+    copy(&house, id, &into("/tmp"), &packed(&house.place("here"))).await.expect("it is copied in");
+    let (text, _) = house.exec_output(id, "cat /tmp/here/deep/file; ls -ln /tmp/here/deep/file").await;
+    assert!(
+        text.starts_with("hello-rw") && text.contains(" 0        0 "),
+        "it is the guest's root's: {text}"
+    );
+    // A link of the guest's ends in the guest, and never on this machine.
+    house.exec_output(id, "ln -s ../../../../../../etc /tmp/etc; echo mine > /tmp/here/mine").await;
+    for (path, start) in
+        [("/tmp/here/mine", "mine\n"), ("/tmp/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:")]
+    {
+        let archive = copy(&house, id, &out(path), &[]).await.expect("it is copied out");
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let mut text = String::new();
+        archive.entries().unwrap().next().unwrap().unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(start), "{path}: {text}");
+    }
 }
 
 async fn its_processes_are_seen_as_it_sees_them(house: House) {

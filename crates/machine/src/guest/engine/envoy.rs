@@ -22,12 +22,13 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen,
     recvmsg, sendmsg, socket_with, sockopt,
 };
-use rustix::process::{Pid, Signal, geteuid, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, WaitOptions, geteuid, set_parent_process_death_signal, waitpid};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use self::words::{BEGAN, ENDED, FAILED, Packet, Program, RUN, SIGNAL};
 use super::Container;
 use crate::guest::cgroup::Group;
+use crate::guest::copy::CopySpec;
 use crate::guest::error::{ExecRefusal, StartError};
 use crate::guest::exec::ExecSpec;
 use crate::guest::image_users;
@@ -36,8 +37,8 @@ use crate::guest::record::Orders;
 use crate::guest::sandbox::{GO, Launch, open_inside};
 use crate::guest::settings::Pause;
 use crate::guest::spec::GuestSpec;
-use crate::guest::sys;
-use crate::guest::warden::{HANG_UP, Stdio, read_spec};
+use crate::guest::sys::{self, Child};
+use crate::guest::warden::{HANG_UP, Stdio, exit_code, read_spec, transfer};
 use crate::guest::wire::{self, Order, Word};
 
 /// The name of the socket at which keeper and envoy meet.
@@ -92,6 +93,7 @@ struct Envoy<'a> {
     orders: &'a Orders,
     channel: BorrowedFd<'a>,
     keeper: OwnedFd,
+    keeper_pid: Pid,
     /// The keeper's groups, to see what the guest has used before they are gone.
     groups: Option<Group>,
     /// A directory that has the image's files of users.
@@ -126,6 +128,15 @@ struct Task {
     /// Nobody speaks to it any more: it is ended as soon as it has begun.
     unwanted: bool,
     kill_at: Option<Instant>,
+    /// If it is none of the guest's programs, but a transfer of ours.
+    transfer: Option<Child>,
+}
+
+impl Task {
+    fn new(program: &str) -> Task {
+        let program = program.chars().take(200).collect();
+        Task { program, terminal: None, begun: false, unwanted: false, kill_at: None, transfer: None }
+    }
 }
 
 impl<'a> Envoy<'a> {
@@ -154,8 +165,20 @@ impl<'a> Envoy<'a> {
         let main = Main::Runs { since: Instant::now() };
         let tasks = BTreeMap::new();
         let (pause, restarts, ending) = (Pause::default(), 0, false);
-        let envoy =
-            Envoy { orders, channel, keeper, groups, users, stdio, main, restarts, pause, ending, tasks };
+        let envoy = Envoy {
+            orders,
+            channel,
+            keeper,
+            keeper_pid: pid,
+            groups,
+            users,
+            stdio,
+            main,
+            restarts,
+            pause,
+            ending,
+            tasks,
+        };
         wire::send(channel, &Launch::Ok(()), Some(scratch.as_fd()))
             .map_err(StartError::sandbox("speak to the supervisor"))?;
         Ok(envoy)
@@ -175,6 +198,7 @@ impl<'a> Envoy<'a> {
         loop {
             // Without its ears it is of no use: the guest ends, and is not left alone.
             let Ok([ordered, told]) = self.wait() else { return -1 };
+            self.see_transfers();
             let ended = if told { self.hear() } else { None };
             let ended = ended.or_else(|| if ordered { self.obey() } else { None });
             if let Some(code) = ended.or_else(|| self.keep_time()) {
@@ -193,7 +217,11 @@ impl<'a> Envoy<'a> {
         };
         let next = self.tasks.values().filter_map(|task| task.kill_at).chain(main).min();
         let left = next.map(|at| at.saturating_duration_since(Instant::now()));
-        wait_for([self.channel, self.keeper.as_fd()], left)
+        let transfers = self.tasks.values().filter_map(|task| Some(task.transfer.as_ref()?.pidfd.as_fd()));
+        let files: Vec<BorrowedFd<'_>> =
+            [self.channel, self.keeper.as_fd()].into_iter().chain(transfers).collect();
+        let ready = wait_for(&files, left)?;
+        Ok([ready[0], ready[1]])
     }
 
     fn run_main(&self) -> Result<(), StartError> {
@@ -212,8 +240,7 @@ impl<'a> Envoy<'a> {
     /// Waits until the guest's program runs, or does not.
     fn await_main(&self) -> Result<(), StartError> {
         let spec = &self.orders.spec;
-        let keeper = self.keeper.as_fd();
-        let answer = wait_for([keeper, keeper], Some(CALL_WITHIN))
+        let answer = wait_for(&[self.keeper.as_fd()], Some(CALL_WITHIN))
             .and_then(|_| receive(&self.keeper))
             .map_err(StartError::sandbox("hear the guest's first process"))?;
         let said = match answer {
@@ -299,8 +326,9 @@ impl<'a> Envoy<'a> {
                 }
             }
             Order::Copy(number) => {
-                let why = ExecRefusal::Unreadable("files are not copied into guests by an engine".to_owned());
-                self.say(&Word::Refused(number, why), None);
+                if let Err(why) = self.copy(number, files) {
+                    self.say(&Word::Refused(number, why), None);
+                }
             }
             Order::Signal(number, signal) => self.signal(number.unwrap_or(MAIN), signal),
             Order::HangUp(number) => {
@@ -337,10 +365,47 @@ impl<'a> Envoy<'a> {
         let program = program(&spec, &user, terminal.is_some());
         let stdio: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).collect();
         run(&self.keeper, number, &program, &stdio).map_err(failed())?;
-        let program = another.args.into_iter().next().unwrap_or_default().chars().take(200).collect();
-        let task = Task { program, terminal, begun: false, unwanted: false, kill_at: None };
+        let begun = Task::new(another.args.first().map_or("", String::as_str));
+        self.tasks.insert(number, Task { terminal, ..begun });
+        Ok(())
+    }
+
+    /// Begins a transfer: a process of ours, under the guest's limits, that sees the guest's root as the guest does.
+    fn copy(&mut self, number: u32, files: Vec<OwnedFd>) -> Result<(), ExecRefusal> {
+        let mut files = files.into_iter();
+        let spec: CopySpec = read_spec(files.next())?;
+        let (Some(input), Some(output), Some(error)) = (files.next(), files.next(), files.next()) else {
+            return Err(ExecRefusal::Unreadable("nothing to copy from or to".to_owned()));
+        };
+        let Some(groups) = &self.groups else { return Err(ExecRefusal::NotRunning) };
+        let seen = seen_by_guest(self.keeper_pid).map_err(|_| ExecRefusal::NotRunning)?;
+        let entrance = groups.entrance().map_err(StartError::sandbox("open the guest's control groups"))?;
+        let child = sys::clone_into(0, Some(entrance.born_into.as_fd()))
+            .map_err(StartError::sandbox("begin a transfer in the guest"))?;
+        let Some(child) = child else {
+            let nobody = self.orders.ids.count();
+            let limited = entrance.join();
+            let Err(_) = limited.and_then(|()| transfer(&spec, seen, nobody, [input, output, error]));
+            process::exit(127)
+        };
+        self.say(&Word::Began(number), None);
+        let task = Task { begun: true, transfer: Some(child), ..Task::new("copy") };
         self.tasks.insert(number, task);
         Ok(())
+    }
+
+    /// Takes note of transfers that have ended.
+    fn see_transfers(&mut self) {
+        let code = |task: &Task| {
+            let child = task.transfer.as_ref()?;
+            let (_, status) = waitpid(Some(child.pid), WaitOptions::NOHANG).ok()??;
+            Some(exit_code(status))
+        };
+        let ended = self.tasks.iter().filter_map(|(number, task)| Some((*number, code(task)?)));
+        for (number, code) in ended.collect::<Vec<_>>() {
+            self.tasks.remove(&number);
+            self.say(&Word::Ended(number, code), None);
+        }
     }
 
     fn keep_time(&mut self) -> Option<i32> {
@@ -368,6 +433,10 @@ impl<'a> Envoy<'a> {
 
     /// Sends a program a signal. It may have ended.
     fn signal(&self, number: u32, signal: i32) {
+        if let Some(child) = self.tasks.get(&number).and_then(|task| task.transfer.as_ref()) {
+            let _ = sys::send_signal(child.pid, signal);
+            return;
+        }
         // A keeper that is gone is about to be heard of.
         let _ = send(&self.keeper, Packet { kind: SIGNAL, number, value: signal }, &[]);
     }
@@ -473,9 +542,7 @@ impl Place {
 
     /// The first to call: there is nobody else in the guest yet.
     fn await_keeper(&self) -> io::Result<(OwnedFd, Pid)> {
-        let socket = self.socket.as_fd();
-        let [called, _] = wait_for([socket, socket], Some(CALL_WITHIN))?;
-        if !called {
+        if !wait_for(&[self.socket.as_fd()], Some(CALL_WITHIN))?[0] {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let keeper = accept_with(&self.socket, SocketFlags::CLOEXEC)?;
@@ -491,14 +558,25 @@ impl Drop for Place {
 }
 
 /// Which of these has something to say, after some time at the latest.
-fn wait_for(files: [BorrowedFd<'_>; 2], within: Option<Duration>) -> io::Result<[bool; 2]> {
+fn wait_for(files: &[BorrowedFd<'_>], within: Option<Duration>) -> io::Result<Vec<bool>> {
     let within =
         within.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
-    let mut polled = files.map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN));
+    let mut polled: Vec<PollFd<'_>> =
+        files.iter().map(|file| PollFd::from_borrowed_fd(*file, PollFlags::IN)).collect();
     match poll(&mut polled, within.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(polled.map(|file| !file.revents().is_empty())),
+        Ok(_) | Err(rustix::io::Errno::INTR) => {
+            Ok(polled.iter().map(|file| !file.revents().is_empty()).collect())
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The guest's root directory as the guest sees it, with all that is mounted there, and its user namespace.
+fn seen_by_guest(keeper: Pid) -> io::Result<[OwnedFd; 2]> {
+    let keeper = keeper.as_raw_pid();
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{keeper}/root"), flags, Mode::empty())?;
+    Ok([root, File::open(format!("/proc/{keeper}/ns/user"))?.into()])
 }
 
 fn run(keeper: &OwnedFd, number: u32, program: &Program, stdio: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Gid, Uid, setsid, umask};
+use rustix::process::{Gid, Signal, Uid, set_parent_process_death_signal, setsid, umask};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_gid, set_thread_res_uid};
 
 use super::exec::{Task, read_spec};
@@ -57,7 +57,7 @@ impl Warden<'_> {
 }
 
 /// The process of one transfer.
-fn run(
+pub fn run(
     spec: &CopySpec,
     [root, users]: [OwnedFd; 2],
     nobody: u32,
@@ -78,6 +78,8 @@ fn run(
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
     umask(Mode::empty());
+    // It follows the change of ids, which would undo it.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let done = match spec {
         CopySpec::Out { path, follow, limit } => {
             drop(input);

@@ -14,6 +14,7 @@
 mod copy;
 mod exec;
 
+pub(super) use self::copy::run as transfer;
 pub(super) use self::exec::read_spec;
 
 use std::collections::BTreeMap;
