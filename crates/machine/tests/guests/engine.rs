@@ -146,7 +146,8 @@ impl TestEngine {
         let log = File::create(dir.join("log")).expect("a file");
         let said = log.try_clone().expect("a copy");
         // In a group of its own, to end it with all that it has started.
-        command.stdin(Stdio::null()).stdout(log).stderr(said).process_group(0);
+        // Where it stands, conmon leaves a file when memory has run out.
+        command.stdin(Stdio::null()).stdout(log).stderr(said).process_group(0).current_dir(&dir);
         let engine = command.spawn().expect("unshare runs");
         let mut started = TestEngine { engine, dir };
         let begun = Instant::now();
@@ -173,8 +174,10 @@ impl Drop for TestEngine {
         let house = self.dir.parent().expect("a house").to_owned();
         let processes = fs::read_dir("/proc").expect("processes");
         let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-        let stands_in =
-            |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at.starts_with(&house));
+        let stands_in = |pid: &i32| {
+            let at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            at.starts_with(&house) && !at.starts_with(&self.dir)
+        };
         for pid in pids.filter(stands_in).filter_map(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
