@@ -135,6 +135,9 @@ fn engines() -> Finding {
             let runtime = Runtime::by(engine);
             let lacks = lacks(&runtime);
             let by = runtime.description();
+            if let Some(missing) = runtime.engine().and_then(Engine::lacks) {
+                return Some(format!("not yet {name} ({by}): {missing}"));
+            }
             Some(format!(
                 "guests can be held by `sublet host --runtime {name}` ({by}), and then have {lacks}"
             ))

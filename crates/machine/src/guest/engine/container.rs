@@ -159,7 +159,11 @@ impl Container {
             let image = find(&api, &key).await?.ok_or("the image is gone that was imported for it")?;
             let body = body(orders, self.engine.kind, image.id, place)?;
             let named = CreateContainerOptions { name: Some(self.name.clone()), ..Default::default() };
-            timed(api.create_container(Some(named), body)).await?;
+            timed(api.create_container(Some(named), body)).await.map_err(|said| {
+                // In Podman's words: its user `containers` has none, or all of them are in use.
+                let lacks_ids = self.engine.kind == Kind::Podman && said.contains("available IDs");
+                if lacks_ids { format!("{said}: {}", super::GIVE_IDS) } else { said }
+            })?;
             timed(api.start_container(&self.name, None)).await
         })
     }

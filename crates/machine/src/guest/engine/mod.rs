@@ -95,6 +95,10 @@ pub enum EngineError {
     },
 }
 
+/// What gives Podman ids for its containers, where it runs as root.
+const GIVE_IDS: &str =
+    "echo containers:2147483647:2147483648 | sudo tee -a /etc/subuid /etc/subgid gives it ranges of ids";
+
 /// The oldest version of the API that has all we use; the engines of Debian 12 speak it.
 const API: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
@@ -151,6 +155,13 @@ impl Engine {
     pub fn description(&self) -> String {
         let by = if self.by.is_empty() { String::new() } else { format!(" by {}", self.by) };
         format!("{} {}{by}", self.kind, self.version)
+    }
+
+    /// What it lacks of this machine's administrator, as far as can be seen before it holds a guest.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let ranges = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+        let has_none = !ranges.lines().any(|line| line.starts_with("containers:"));
+        (self.kind == Kind::Podman && geteuid().is_root() && has_none).then_some(GIVE_IDS)
     }
 
     /// Whether it takes a number of files as an option of a directory in memory.
