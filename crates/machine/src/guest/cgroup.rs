@@ -400,7 +400,8 @@ pub fn guests_cpu(hierarchy: &Hierarchy) -> u64 {
 fn around(mounts: &Mounts, groups: &str) -> Option<Group> {
     let dir = |controller: &str| {
         let mut lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-        let (_, path) = lines.find(|(names, _)| names.split(',').any(|name| name == controller))?;
+        let is_it = |names: &str| names.split(',').any(|name| name == controller);
+        let (_, path) = lines.find(|(names, path)| is_it(names) && *path != "/")?;
         let root = match controller {
             "" => mounts.v2.as_ref(),
             _ => mounts.v1.iter().find(|(name, _)| name == controller).map(|(_, root)| root),

@@ -112,6 +112,8 @@ impl<W: Write> Archive<W> {
         let own = Path::new(OWN);
         let mut header = Header::new_gnu();
         header.set_mode(0o755);
+        let nought = [Header::set_uid, Header::set_gid, Header::set_size, Header::set_mtime];
+        nought.iter().for_each(|set| set(&mut header, 0));
         for directory in [own.to_owned(), own.join("in")] {
             header.set_entry_type(EntryType::Directory);
             self.builder.append_data(&mut header, directory, io::empty())?;
