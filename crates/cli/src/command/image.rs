@@ -31,7 +31,7 @@ enum What {
     /// Take an image from an OCI layout, an archive of one, or what `docker save` writes.
     Import(ImportArgs),
     /// Make an image of a folder.
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Show what images take of the disk, and by which rules.
     Room,
     /// Remove images that have no name and that no lease needs, the least recently used first.
@@ -162,7 +162,7 @@ pub async fn run(desk: &Desk<'_>, args: ImageArgs) -> Done {
             tell(desk, brought(importing, "importing").await?)
         }
         What::Build(args) => {
-            let building = desk.client.build(&wish(args)?).await?;
+            let building = desk.client.build(&wish(*args)?).await?;
             tell(desk, brought(building, "building").await?)
         }
         What::Room => store(desk, desk.client.image_store().await?),

@@ -333,7 +333,7 @@ impl Group {
             Ok(()) | Err(_) => Ok(()),
         });
         // All are tried: one that stays is no reason to leave the others.
-        removed.fold(Ok(()), |before, removed| before.and(removed))
+        removed.collect::<Vec<io::Result<()>>>().into_iter().collect()
     }
 
     /// A group that still exists.
