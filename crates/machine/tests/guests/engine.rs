@@ -112,6 +112,8 @@ impl TestEngine {
             fs::write(dir.join("etc").join(file), text).expect("a file");
         }
         fs::write(dir.join("none"), "{}").expect("a file");
+        // Else all engines of this machine had their locks in common, and waited for those that a test has ended.
+        fs::write(dir.join("containers.conf"), "[engine]\nlock_type = \"file\"\n").expect("a file");
         let script = "for f in passwd group subuid subgid; do mount --bind \"$0/etc/$f\" /etc/$f || exit 1; done; exec \"$@\"";
         let socket = dir.join("sock");
         let address = format!("unix://{}", socket.display());
@@ -140,12 +142,13 @@ impl TestEngine {
             // crun refuses machines that have control groups of both versions.
             _ => command
                 .args(["--root", &place("root"), "--runroot", &place("run"), "--storage-driver", "vfs"])
-                .args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"])
+                .args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--tmpdir", &place("tmp")])
                 .args(["system", "service", "--time", "0", &address]),
         };
         let log = File::create(dir.join("log")).expect("a file");
         let said = log.try_clone().expect("a copy");
         // In a group of its own, to end it with all that it has started.
+        command.env("CONTAINERS_CONF", dir.join("containers.conf"));
         // Where it stands, conmon leaves a file when memory has run out.
         command.stdin(Stdio::null()).stdout(log).stderr(said).process_group(0).current_dir(&dir);
         let engine = command.spawn().expect("unshare runs");
@@ -168,17 +171,21 @@ impl TestEngine {
     }
 }
 
+/// Of all processes.
+fn pids() -> impl Iterator<Item = i32> {
+    let processes = fs::read_dir("/proc").expect("processes");
+    processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+}
+
 impl Drop for TestEngine {
     fn drop(&mut self) {
         // Guests that still run end with their supervisors, and dockerd is to find none that it would wait for.
         let house = self.dir.parent().expect("a house").to_owned();
-        let processes = fs::read_dir("/proc").expect("processes");
-        let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
         let stands_in = |pid: &i32| {
             let at = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
             at.starts_with(&house) && !at.starts_with(&self.dir)
         };
-        for pid in pids.filter(stands_in).filter_map(Pid::from_raw) {
+        for pid in pids().filter(stands_in).filter_map(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
         }
         let pid = Pid::from_child(&self.engine);
@@ -191,6 +198,15 @@ impl Drop for TestEngine {
         }
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         let _ = self.engine.wait();
+        // What watched over containers is in groups of its own, and names the directory.
+        let dir = self.dir.display().to_string();
+        let names_it = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&dir)
+        };
+        for pid in pids().filter(names_it).filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 
