@@ -21,7 +21,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -98,7 +98,7 @@ fn browser() -> Option<PathBuf> {
 }
 
 /// Milliseconds from the start of a browser until its second frame of a page with nothing on it.
-fn drawn(browser: &PathBuf) -> f64 {
+fn drawn(browser: &Path) -> f64 {
     let session = Session::open("C.UTF-8").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let began = Instant::now();
@@ -111,19 +111,19 @@ fn drawn(browser: &PathBuf) -> f64 {
         "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
         page.len()
     );
-    loop {
+    let took = loop {
         assert!(began.elapsed() < PATIENCE, "the browser shows nothing");
         let (mut asker, _) = listener.accept().unwrap();
         let mut asked = [0; 4096];
         let length = asker.read(&mut asked).unwrap();
         if asked[..length].starts_with(b"GET /drawn ") {
-            let took = began.elapsed();
-            child.kill().unwrap();
-            child.wait().unwrap();
-            return took.as_secs_f64() * 1e3;
+            break began.elapsed();
         }
         let _ = asker.write_all(answer.as_bytes());
-    }
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    took.as_secs_f64() * 1e3
 }
 
 /// What the app with its node takes: before its window was ever opened, and once that is closed again.
