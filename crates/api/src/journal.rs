@@ -61,6 +61,7 @@ pub fn anonymous(text: &str, home: Option<&Path>) -> String {
         Some(home) => text.replace(home, "~"),
         None => text.to_owned(),
     };
+    let text = names_hidden(&text);
     let is_part = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':');
     let mut said = String::with_capacity(text.len());
     let mut rest = text.as_str();
@@ -77,6 +78,20 @@ pub fn anonymous(text: &str, home: Option<&Path>) -> String {
         rest = after;
     }
     said + rest
+}
+
+/// The names of hosts in multiaddresses: each follows what says that it is one.
+fn names_hidden(text: &str) -> String {
+    let is_name = |part: &str| matches!(part, "dns" | "dns4" | "dns6" | "dnsaddr");
+    let mut before = "";
+    let parts = text.split('/').map(|part| {
+        let name_ends =
+            part.find(|c: char| c.is_whitespace() || matches!(c, ',' | '"')).unwrap_or(part.len());
+        let told = if is_name(before) { format!("<name>{}", &part[name_ends..]) } else { part.to_owned() };
+        before = part;
+        told
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// A word that is an address, perhaps with a port, as its kind; any other as it is.
@@ -117,6 +132,10 @@ mod tests {
             ("at 127.0.0.1:8080, on ::1, on 0.0.0.0", "at 127.0.0.1:8080, on ::1, on 0.0.0.0"),
             ("2026-11-27T15:53:30.171440Z INFO a::b: x", "2026-11-27T15:53:30.171440Z INFO a::b: x"),
             ("version 0.1.0, lease ba060c44", "version 0.1.0, lease ba060c44"),
+            (
+                "/dns4/attic.example.org/tcp/80, /dnsaddr/b.example failed",
+                "/dns4/<name>/tcp/80, /dnsaddr/<name> failed",
+            ),
             ("in /home/anna/.local/share/sublet", "in ~/.local/share/sublet"),
         ] {
             assert_eq!(hidden(text), told);
