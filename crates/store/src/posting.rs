@@ -55,13 +55,17 @@ impl Store {
             "SELECT account, person, currency, sum(micros) FROM posting
              GROUP BY account, person, currency ORDER BY account, person, currency",
         )?;
-        let balances = statement.query_map([], |row| Ok((account(row)?, amount(row)?)))?;
+        let balances = statement.query_map([], |row| {
+            let currency: String = row.get(2)?;
+            Ok((account(row.get(0)?, row.get(1)?)?, amount(&currency, row.get(3)?)?))
+        })?;
         Ok(balances.collect::<Result<_, _>>()?)
     }
 }
 
 /// Receipts are spoken of together with their lease.
-const LEASE: &str = "SELECT lease.id FROM mention cited JOIN mention beside ON beside.seq = cited.seq
+pub(crate) const LEASE: &str =
+    "SELECT lease.id FROM mention cited JOIN mention beside ON beside.seq = cited.seq
     JOIN lease ON lease.id = beside.object WHERE cited.object = line.cites LIMIT 1";
 
 fn read(row: &Row) -> Result<Booked, StoreError> {
@@ -74,8 +78,8 @@ fn read(row: &Row) -> Result<Booked, StoreError> {
     Ok(Booked { seq, at: Timestamp(row.get(1)?), posting, lease })
 }
 
-fn account(row: &Row) -> rusqlite::Result<Account> {
-    let (word, person): (String, Option<[u8; 32]>) = (row.get(0)?, row.get(1)?);
+/// An account, by the word for it and the person whose it is, where it is one's.
+pub(crate) fn account(word: String, person: Option<[u8; 32]>) -> rusqlite::Result<Account> {
     match (word.as_str(), person) {
         ("person", Some(person)) => Ok(Account::Person(PersonId(person))),
         ("income", None) => Ok(Account::Income),
@@ -85,9 +89,9 @@ fn account(row: &Row) -> rusqlite::Result<Account> {
     }
 }
 
-fn amount(row: &Row) -> rusqlite::Result<Amount> {
-    let currency: Currency = row.get::<_, String>(2)?.parse().map_err(FromSqlError::other)?;
-    Ok(Amount::new(row.get(3)?, currency))
+pub(crate) fn amount(currency: &str, micros: i64) -> rusqlite::Result<Amount> {
+    let currency: Currency = currency.parse().map_err(FromSqlError::other)?;
+    Ok(Amount::new(micros, currency))
 }
 
 pub(crate) fn apply(connection: &Connection, entry: &Entry) -> Result<(), StoreError> {

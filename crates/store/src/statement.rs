@@ -1,10 +1,10 @@
 //! What passed between this node's person and others in a stretch of time: the postings of [`posting`](crate::posting),
 //! summed for each lease and each payment.
 
+use crate::posting::{LEASE, account, amount};
 use crate::{Store, StoreError};
 use model::record::Account;
-use model::{Amount, Currency, Id, Lease, ObjectId, PersonId, Timestamp};
-use rusqlite::types::{FromSqlError, Type};
+use model::{Amount, Id, Lease, ObjectId, PersonId, Timestamp};
 use rusqlite::{Row, params};
 
 /// All that was booked with one person for one lease, or for one payment, in one currency.
@@ -38,8 +38,10 @@ impl Store {
             "SELECT person, currency, sum(micros) FROM posting JOIN record ON record.seq = posting.seq
              WHERE account = 'person' AND record.at < ?1 GROUP BY person, currency ORDER BY person, currency",
         )?;
-        let owed = statement
-            .query_map([moment.0], |row| Ok((PersonId(row.get(0)?), amount(row.get(1)?, row.get(2)?)?)))?;
+        let owed = statement.query_map([moment.0], |row| {
+            let currency: String = row.get(1)?;
+            Ok((PersonId(row.get(0)?), amount(&currency, row.get(2)?)?))
+        })?;
         Ok(owed.collect::<Result<_, _>>()?)
     }
 
@@ -53,16 +55,13 @@ impl Store {
         until: Timestamp,
         person: Option<PersonId>,
     ) -> Result<Vec<Dealt>, StoreError> {
-        let mut statement = self.record.prepare_cached(
+        let mut statement = self.record.prepare_cached(&format!(
             "SELECT person, against, lease, (SELECT cites FROM posting WHERE seq = last LIMIT 1), currency, micros,
                  (SELECT at FROM record WHERE seq = first), (SELECT at FROM record WHERE seq = last)
              FROM (
                  SELECT person, against, lease, currency, sum(micros) AS micros, min(seq) AS first, max(seq) AS last
                  FROM (
-                     SELECT line.*, other.account AS against, (
-                         SELECT lease.id FROM mention cited JOIN mention beside ON beside.seq = cited.seq
-                         JOIN lease ON lease.id = beside.object WHERE cited.object = line.cites LIMIT 1
-                     ) AS lease
+                     SELECT line.*, other.account AS against, ({LEASE}) AS lease
                      FROM posting line
                      JOIN record ON record.seq = line.seq
                      JOIN posting other ON other.seq = line.seq AND other.currency = line.currency AND other.account <> 'person'
@@ -70,34 +69,24 @@ impl Store {
                  )
                  GROUP BY person, currency, against, coalesce(lease, cites)
              )
-             ORDER BY first",
-        )?;
+             ORDER BY first"
+        ))?;
         let dealt = statement.query_map(params![from.0, until.0, person.map(|person| person.0)], read)?;
         Ok(dealt.collect::<Result<_, _>>()?)
     }
 }
 
 fn read(row: &Row) -> rusqlite::Result<Dealt> {
-    let against: String = row.get(1)?;
+    let currency: String = row.get(4)?;
     Ok(Dealt {
         person: PersonId(row.get(0)?),
-        against: match against.as_str() {
-            "income" => Account::Income,
-            "expense" => Account::Expense,
-            "settled" => Account::Settled,
-            _ => return Err(rusqlite::Error::InvalidColumnType(1, against, Type::Text)),
-        },
+        against: account(row.get(1)?, None)?,
         lease: row.get::<_, Option<[u8; 32]>>(2)?.map(|id| Id::of(ObjectId(id))),
         cites: ObjectId(row.get(3)?),
-        amount: amount(row.get(4)?, row.get(5)?)?,
+        amount: amount(&currency, row.get(5)?)?,
         first: Timestamp(row.get(6)?),
         last: Timestamp(row.get(7)?),
     })
-}
-
-fn amount(currency: String, micros: i64) -> rusqlite::Result<Amount> {
-    let currency: Currency = currency.parse().map_err(FromSqlError::other)?;
-    Ok(Amount::new(micros, currency))
 }
 
 #[cfg(test)]
@@ -105,7 +94,7 @@ mod tests {
     use super::*;
     use crate::examples::{self, NOW};
     use model::record::{Posting, Record};
-    use model::{Span, Timestamp};
+    use model::{Currency, Span, Timestamp};
 
     const LATER: Timestamp = Timestamp(NOW.0 + 60_000);
 

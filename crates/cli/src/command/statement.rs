@@ -88,28 +88,19 @@ fn text(desk: &Desk<'_>, statement: &Statement, from: Date, until: Date) -> Stri
 
 fn table(desk: &Desk<'_>, account: &StatementAccount) -> String {
     let mut table = Table::new(&["FIRST", "LAST", "WHAT", "SIGNED", ">AMOUNT"]);
-    let mut sum = |name: &str, money: &Money| {
-        table.row([String::new(), String::new(), name.to_owned(), String::new(), money.text.clone()]);
+    let sum = |name: &str, money: &Money| {
+        [String::new(), String::new(), name.to_owned(), String::new(), money.text.clone()]
     };
-    sum("owed to you before", &account.before);
+    table.row(sum("owed to you before", &account.before));
     for line in &account.lines {
-        table.row([
-            moment(line.first),
-            moment(line.last),
-            what(line),
-            short(&line.cites),
-            line.amount.text.clone(),
-        ]);
+        let (first, last) = (moment(line.first), moment(line.last));
+        table.row([first, last, what(line), short(&line.cites), line.amount.text.clone()]);
     }
-    let mut sum = |name: &str, money: &Money| {
-        table.row([String::new(), String::new(), name.to_owned(), String::new(), money.text.clone()]);
-    };
-    for (name, money) in [("lent", &account.lent), ("rented", &account.rented), ("paid", &account.paid)] {
-        if money.micros != 0 {
-            sum(name, money);
-        }
+    let sums = [("lent", &account.lent), ("rented", &account.rented), ("paid", &account.paid)];
+    for (name, money) in sums.into_iter().filter(|(_, money)| money.micros != 0) {
+        table.row(sum(name, money));
     }
-    sum("owed to you after", &account.after);
+    table.row(sum("owed to you after", &account.after));
     table.text(|head| desk.out.head(head))
 }
 
